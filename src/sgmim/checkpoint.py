@@ -1,0 +1,155 @@
+"""Save a run, and resume it: run/checkpoints/step_00001200.pt has all that it needs to go on.
+
+These files are for one's own run. What is kept and passed on is the encoder (encoders/files.py).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from sgmim.distributed import bare
+from sgmim.ema import MovingAverage
+from sgmim.errors import ConfigurationError, DataError, listed
+from sgmim.files import write_whole
+from sgmim.objective import Objective
+
+
+def save(
+    run: Path,
+    step: int,
+    objective: Objective | DistributedDataParallel,
+    optimizer: Optimizer,
+    *,
+    ema: MovingAverage | None = None,
+    configuration: dict[str, Any] | None = None,
+    keep: int = 2,
+) -> Path:
+    """Save what a run needs to go on after `step` steps. One process of a run does this.
+
+    Random numbers need no saving: they come from the step (see draws.seeded, and data.Batches).
+
+    Args:
+        run: folder of the run.
+        step: steps done.
+        objective: its weights and statistics are saved.
+        optimizer: its moments are saved.
+        ema: the moving average, if there is one.
+        configuration: what has to be the same for the run to go on, in JSON's types.
+        keep: how many checkpoints to keep, this one included.
+
+    Raises:
+        FileError: it cannot be written; those before it are untouched.
+    """
+    content = {
+        "step": step,
+        "configuration": _as_json(configuration),
+        "objective": bare(objective).state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "ema": ema.objective.state_dict() if ema else None,
+    }
+    path = Path(run) / "checkpoints" / f"step_{step:08d}.pt"
+    for torn in path.parent.glob(".*.partial"):  # left by a process that was killed
+        torn.unlink()
+    write_whole(path, lambda file: torch.save(content, file))
+    until_now = [other for other in _saved(run) if other <= path]
+    for old in until_now[:-keep]:
+        old.unlink()
+    return path
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run as it was after some step."""
+
+    path: Path
+    content: dict[str, Any]
+    passed_over: dict[str, str]  # newer files that cannot be read, and why
+
+    @property
+    def step(self) -> int:
+        """Steps done: the number of the next one."""
+        return self.content["step"]
+
+    def restore(
+        self,
+        objective: Objective | DistributedDataParallel,
+        optimizer: Optimizer,
+        *,
+        ema: MovingAverage | None = None,
+        configuration: dict[str, Any] | None = None,
+    ) -> None:
+        """Put everything back as it was; a new moving average begins with the weights.
+
+        Raises:
+            ConfigurationError: it was saved with another configuration than this, if one is given.
+            DataError: it is of another model or optimizer.
+        """
+        if configuration is not None:
+            self._check(_as_json(configuration))
+        try:
+            bare(objective).load_state_dict(self.content["objective"])
+            optimizer.load_state_dict(self.content["optimizer"])
+            if ema is not None:
+                ema.objective.load_state_dict(self.content["ema"] or self.content["objective"])
+        except (RuntimeError, ValueError) as error:
+            raise DataError(f"{self.path} is of another model or optimizer: {error}") from error
+
+    def _check(self, now: Any) -> None:
+        before, now = _flat(self.content["configuration"]), _flat(now)
+        changes = [
+            f"{name} ({before.get(name, 'not set')} then, {now.get(name, 'not set')} now)"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        ]
+        if changes:
+            raise ConfigurationError(
+                f"cannot go on from {self.path}, which has another configuration: "
+                f"{listed(changes)}; change it back, or start a run in a new folder"
+            )
+
+
+def latest(run: Path) -> Checkpoint | None:
+    """The newest checkpoint that can be read; None where nothing was saved yet.
+
+    Raises:
+        DataError: there are checkpoints and none of them can be read.
+    """
+    passed_over: dict[str, str] = {}
+    for path in reversed(_saved(run)):
+        try:
+            return Checkpoint(path, _read(path), passed_over)
+        except Exception as error:  # a file torn or rotten somewhere fails in any way
+            passed_over[path.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    if passed_over:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over.items())
+        raise DataError(f"no checkpoint in {run} can be read ({reasons}); start in a new folder")
+    return None
+
+
+def _saved(run: Path) -> list[Path]:
+    return sorted((Path(run) / "checkpoints").glob("step_*.pt"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with ZipFile(path) as archive:  # torch does not compare the check sums that it writes
+        if part := archive.testzip():
+            raise DataError(f"its part {part} has changed since it was written")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _as_json(configuration: dict[str, Any] | None) -> dict[str, Any] | None:
+    return json.loads(json.dumps(configuration, default=str))
+
+
+def _flat(tree: Any, name: str = "") -> dict[str, Any]:
+    """A tree of settings as one dictionary, a.b.c -> value."""
+    if not isinstance(tree, dict):
+        return {name: tree} if name else {}
+    branches = [_flat(branch, f"{name}.{key}".lstrip(".")) for key, branch in tree.items()]
+    return {key: value for branch in branches for key, value in branch.items()}

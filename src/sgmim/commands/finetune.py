@@ -1,0 +1,39 @@
+"""Fine-tune an encoder for a task, and score it.
+
+sgmim finetune depth --init RUN --data.images FOLDER --data.maps.depth FOLDER ...
+                     [--test.images FOLDER --test.maps.depth FOLDER ...]
+"""
+
+import json
+from collections.abc import Sequence
+
+from sgmim import distributed
+from sgmim.assembly import prepare
+from sgmim.commands.evaluate import told
+from sgmim.evaluation import evaluate
+from sgmim.files import write_whole
+from sgmim.sources import make_source
+
+DEFAULTS = {"test.scenes": 0, "test.scene_seed": 1}
+
+
+def main(arguments: Sequence[str]) -> None:
+    try:
+        run = prepare("finetune", "tasks", "task", arguments, **DEFAULTS)
+        test = make_source(**run.config.test.as_dict())
+        if test is not None:
+            run.objective.check(test.has)
+        if distributed.is_main():
+            print(run.told())
+        if run.config.dry_run:
+            return
+        run.train()
+        if test is not None and distributed.is_main():
+            scores, protocol = evaluate(
+                run.objective, test, normalization=run.batches.normalization
+            )
+            record = json.dumps({"scores": scores, "protocol": protocol}, indent=2) + "\n"
+            write_whole(run.folder / "scores.json", lambda file: file.write(record.encode()))
+            print(told(run.objective, scores, protocol))
+    finally:
+        distributed.stop()

@@ -1,0 +1,149 @@
+"""Batches on the device, from a source: endless and random to train on, in order to evaluate on.
+
+What a batch holds is a function of (seed, step): the order comes from sampler.py, the crop of a
+sample from its key. Neither workers nor processes have a say in it.
+"""
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from sgmim.data.geometry import NORMALIZATIONS, normalize
+from sgmim.data.images import Sample, Source
+from sgmim.data.loading import Cutter, Fitter, Size, as_it_is, join, load, stack
+from sgmim.data.sampler import Order
+from sgmim.errors import ConfigurationError, DataError, unknown
+
+Batch = dict[str, Tensor]
+
+
+class Batches:
+    """Batches to train on: called with a step it iterates from there, without end.
+
+    A batch holds "image" (b, 3, H, W), normalized; the other maps in `needs`, (b, c, H, W); "key"
+    and "index" (b,). `batch` counts the samples of all processes, of which `rank` gets its share.
+    Images leave the workers as bytes, and become numbers on the device.
+
+    A broken file is replaced by another, chosen by (seed, epoch, index) alone, and listed in
+    `replaced` with the reason. As soon as more files were found broken than `broken_share` of all
+    there are, DataError names them. Raises ConfigurationError for options that cannot be met.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        size: Size,
+        batch: int,
+        needs: Sequence[str] = ("image",),
+        seed: int = 0,
+        scale: tuple[float, float] = (0.67, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        flip: float = 0.5,
+        normalization: str = "imagenet",
+        workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+        broken_share: float = 0.001,
+    ):
+        _check(source, needs, normalization)
+        if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
+            raise ConfigurationError(
+                f"scale={scale} and ratio={ratio} are each a lower and an upper bound above 0, "
+                f"and no crop is larger than its image (scale 1)"
+            )
+        self.order = Order(len(source), batch, seed, rank, world)
+        self.cutter = Cutter(source, size, _with_image(needs), seed, scale, ratio, flip)
+        self.normalization, self.workers = normalization, workers
+        self.device, self.broken_share = torch.device(device), broken_share
+        self.replaced: dict[str, str] = {}  # broken file -> reason, so far
+        self.waited = 0.0  # seconds spent waiting for samples, so far
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.order.steps_per_epoch
+
+    def __call__(self, start: int = 0) -> Iterator[Batch]:
+        steps = self.order(start)
+        pin = self.device.type == "cuda"
+        loaded = load(
+            self.cutter, self.workers, batch_sampler=steps, collate_fn=join, pin_memory=pin
+        )
+        while True:
+            began = perf_counter()
+            batch, broken = next(loaded)
+            self.waited += perf_counter() - began
+            self._note(broken)
+            if isinstance(batch, DataError):
+                raise batch
+            yield _on_device(batch, self.device, self.normalization)
+
+    def _note(self, broken: dict[str, str]) -> None:
+        self.replaced |= broken
+        count = self.order.count
+        if broken and len(self.replaced) > self.broken_share * count:
+            told = "\n".join(f"  {reason}" for reason in list(self.replaced.values())[:20])
+            raise DataError(
+                f"{len(self.replaced)} of {count} samples were found broken so far, more than "
+                f"broken_share={self.broken_share} allows:\n{told}\n"
+                f"repair or remove them, or raise broken_share"
+            )
+
+
+def in_order(
+    source: Source,
+    *,
+    size: Size | None = None,
+    batch: int = 64,
+    share: float | None = None,
+    needs: Sequence[str] = ("image",),
+    normalization: str = "imagenet",
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+    broken: dict[str, str] | None = None,
+) -> Iterator[Batch]:
+    """Batches to evaluate on: every sample once, in order, not cropped at random.
+
+    With a `size` as geometry.fit makes them, of which `share` is the center crop; without, each in
+    its own size, and then a batch ends where the size changes. A broken file raises DataError; or,
+    where a dictionary `broken` is given, is noted there with the reason and left out.
+    """
+    _check(source, needs, normalization)
+    fitter, device = Fitter(source, size, _with_image(needs), share), torch.device(device)
+    waiting: list[Sample] = []
+    for index, sample in enumerate(load(fitter, workers, batch_size=None, collate_fn=as_it_is)):
+        if isinstance(sample, DataError):
+            if broken is None:
+                raise sample
+            broken[source.names[index]] = str(sample)
+            continue
+        other = waiting and sample["image"].shape != waiting[0]["image"].shape
+        if other or len(waiting) == batch:
+            yield _on_device(stack(waiting), device, normalization)
+            waiting = []
+        waiting.append(sample)
+    if waiting:
+        yield _on_device(stack(waiting), device, normalization)
+
+
+def _on_device(batch: Batch, device: torch.device, normalization: str) -> Batch:
+    batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    return batch | {"image": normalize(batch["image"], normalization)}
+
+
+def _with_image(needs: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(("image", *needs)))
+
+
+def _check(source: Source, needs: Sequence[str], normalization: str) -> None:
+    missing = [name for name in needs if name not in source.has]
+    if missing:
+        raise ConfigurationError(
+            f"the data has no {' and no '.join(missing)}, only {', '.join(sorted(source.has))}; "
+            f"make maps with 'sgmim knowledge NAME IMAGES MAPS'"
+        )
+    if normalization not in NORMALIZATIONS:
+        raise unknown("normalization", normalization, NORMALIZATIONS)

@@ -1,0 +1,104 @@
+"""One image file to pixels: strictly, upright, in RGB, and never more of them than asked for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from sgmim.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+MAX_PIXELS = 178_956_970  # as Pillow: 24 bit pixels of half a gigabyte
+
+EXIF_ORIENTATION = 0x0112
+TO_UPRIGHT = {  # by the value of that EXIF field
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = {5, 6, 7, 8}  # those that swap height and width
+
+
+def read_image(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> UInt8[Tensor, "3 H W"]:
+    """Red, green, blue, turned as EXIF says. Grey is repeated, 16 bits become 8, and transparency
+    is dropped, not blended.
+
+    Raises DataError, which names the file, if it is missing, truncated, broken or no image, or if
+    its header speaks of more than `max_pixels`; those are refused before anything is decoded.
+    """
+    with opened(path, max_pixels) as image:
+        orientation = _orientation(image)
+        if image.format == "JPEG" and image.mode == "RGB" and orientation not in TO_UPRIGHT:
+            image.fp.seek(0)  # the same library and pixels as Pillow's, in three quarters the time
+            stored = torch.frombuffer(bytearray(image.fp.read()), dtype=torch.uint8)
+            return decode_jpeg(stored, ImageReadMode.RGB)
+        upright = _rgb(image)
+        if orientation in TO_UPRIGHT:
+            upright = upright.transpose(TO_UPRIGHT[orientation])
+        return pil_to_tensor(upright)
+
+
+def image_size(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width of the upright image, from the file's header."""
+    with opened(path, max_pixels) as image:
+        sideways = _orientation(image) in SIDEWAYS
+        return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+@contextmanager
+def opened(path: str | PathLike, max_pixels: int) -> Iterator[Image.Image]:
+    """An image of which only the header is read yet; whatever goes wrong with it is a DataError."""
+    with named(path), open(path, "rb") as file, Image.open(file) as image:
+        check_pixels(path, image.height, image.width, max_pixels)
+        yield image
+
+
+@contextmanager
+def named(path: str | PathLike) -> Iterator[None]:
+    """Turn any exception into a DataError with the file's name: decoders raise all kinds."""
+    try:
+        yield
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}") from error
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path} cannot be read: {reason}") from error
+
+
+def check_pixels(path: str | PathLike, height: int, width: int, most: int) -> None:
+    if height * width > most:
+        raise DataError(
+            f"{path} says it is {height} x {width} pixels, more than max_pixels={most} allows"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":
+        return 1  # Pillow turns these, and only these, by itself
+    try:
+        return image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # photos with broken EXIF data are common, and otherwise fine
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
+        return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise DataError(f"{image.fp.name} has 32-bit pixels of no known range; store 8 or 16 bits")
+    if "transparency" in image.info:  # a palette's or a single color's
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -1,0 +1,92 @@
+"""Which files there are: below a folder, or in a list."""
+
+import csv
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from sgmim.data import decoding
+from sgmim.errors import ConfigurationError, DataError, FileError
+
+
+def find_images(images: Path) -> tuple[str, list[str]]:
+    """A folder, and the path from there of each image below it, or in the list that `images` is.
+
+    A list is .txt with a path a line, or .csv with paths in its first column and maybe a header;
+    a path is absolute or from where the list is.
+
+    Raises FileError where nothing is there, and DataError where no image is, a line of a list is no
+    path, or two images are told apart by nothing but the suffix.
+    """
+    if images.is_dir():
+        folder, names = str(images), sorted(files_below(images, decoding.SUFFIXES))
+    elif images.is_file() and images.suffix.lower() in (".txt", ".csv"):
+        folder, names = _read_list(images)
+    elif images.is_file():
+        raise ConfigurationError(f"{images} is neither a folder of images nor a .txt or .csv list")
+    else:
+        raise FileError(f"there is no folder or list {images}")
+    if not names:
+        known = ", ".join(sorted(decoding.SUFFIXES))
+        raise DataError(f"there is no image in {images}; images end in {known}")
+    _check_unique(names, images)
+    return folder, names
+
+
+def stem(name: str) -> str:
+    """What an image and its maps have in common: the path without the suffix."""
+    return os.path.splitext(name)[0]
+
+
+def files_below(
+    folder: Path | str, suffixes: Collection[str], inside: str = "", above: frozenset = frozenset()
+) -> Iterator[str]:
+    """Files with such a suffix below a folder, as paths from there; hidden ones are passed over.
+
+    Raises FileError where a folder cannot be looked into.
+    """
+    try:
+        here = os.stat(os.path.join(folder, inside))
+        entries = list(os.scandir(os.path.join(folder, inside)))
+    except OSError as error:
+        raise FileError(f"cannot look into the folder: {error}") from error
+    if (here.st_dev, here.st_ino) in above:
+        return  # links may run in circles
+    above |= {(here.st_dev, here.st_ino)}
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if os.path.splitext(entry.name)[1].lower() in suffixes:
+            yield inside + entry.name
+        elif entry.is_dir():
+            yield from files_below(folder, suffixes, f"{inside}{entry.name}/", above)
+
+
+def _read_list(path: Path) -> tuple[str, list[str]]:
+    """The images of a list: the folder they share, and the path of each from there."""
+    with decoding.named(path), open(path, encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file) if path.suffix.lower() == ".csv" else ([line] for line in file)
+        lines = [row[0].strip() if row else "" for row in rows]
+    home = os.path.abspath(path.parent)
+    files = []
+    for number, line in enumerate(lines, start=1):
+        if os.path.splitext(line)[1].lower() in decoding.SUFFIXES:
+            files.append(os.path.normpath(os.path.join(home, line)))
+        elif line and not (number == 1 and path.suffix.lower() == ".csv"):  # which may be a header
+            raise DataError(f"line {number} of {path} is no path of an image: {line!r}")
+    if not all(file.startswith(home + os.sep) for file in files):
+        home = os.path.commonpath([os.path.dirname(file) for file in files])
+    return home, [file[len(home) :].lstrip(os.sep) for file in files]
+
+
+def _check_unique(names: list[str], images: Path) -> None:
+    if len({stem(name) for name in names}) == len(names):
+        return
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(stem(name), name)
+        if other is not name:
+            raise DataError(
+                f"{images} has both {other} and {name}: a map could not tell which of them it "
+                f"belongs to; remove or rename one"
+            )

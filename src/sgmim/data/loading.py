@@ -1,0 +1,114 @@
+"""What loading processes do: from the number of a sample to its pixels, cut and ready to be joined.
+
+All of it can be pickled. An error is data here: raised in another process, it would reach the user
+as a traceback of that process.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from sgmim import draws
+from sgmim.data.geometry import cut, fit, random_crop
+from sgmim.data.images import Sample, Source
+from sgmim.errors import DataError
+
+Size = tuple[int, int]  # pixels, down and across
+REPLACEMENTS = 10  # tried for one broken file; if all are broken, the disk is at fault
+
+
+@dataclass
+class Cutter:
+    """From (epoch, index) to a sample, cropped and mirrored, and to what was broken on the way."""
+
+    source: Source
+    size: Size
+    needs: tuple[str, ...]
+    seed: int
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    flip: float
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Sample | DataError, dict[str, str]]:
+        key = draws.key(self.seed, *place)
+        index, broken = place[1], {}
+        for attempt in range(REPLACEMENTS):
+            try:
+                return self._cut(key, self.source.read(index, self.needs), index), broken
+            except DataError as error:
+                broken[self.source.names[index]] = str(error)
+                index = draws.key(key, attempt) % len(self.source)
+        return DataError(f"{REPLACEMENTS} in a row are broken: " + "; ".join(broken.values())), {}
+
+    def _cut(self, key: int, sample: Sample, index: int) -> Sample:
+        height, width = sample["image"].shape[-2:]
+        crop = random_crop(key, height, width, scale=self.scale, ratio=self.ratio, flip=self.flip)
+        return cut(sample, crop, self.size) | _numbers(key, index)
+
+
+def join(
+    loaded: list[tuple[Sample | DataError, dict[str, str]]],
+) -> tuple[Sample | DataError, dict[str, str]]:
+    """Samples to a batch. An error is handed on, to be raised where the user can read it."""
+    broken = {name: reason for _, each in loaded for name, reason in each.items()}
+    errors = [sample for sample, _ in loaded if isinstance(sample, DataError)]
+    try:
+        return (errors[0] if errors else stack([sample for sample, _ in loaded])), broken
+    except DataError as error:
+        return error, broken
+
+
+@dataclass
+class Fitter:
+    """From an index to a sample for evaluation, or to the error that stands in its way."""
+
+    source: Source
+    size: Size | None
+    needs: tuple[str, ...]
+    share: float | None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample | DataError:
+        try:
+            sample = self.source.read(index, self.needs)
+        except DataError as error:
+            return error
+        if self.size is not None:
+            sample = fit(sample, self.size, share=self.share)
+        return sample | _numbers(draws.key(0, 0, index), index)
+
+
+def load(dataset: Any, workers: int, **options: Any) -> Iterator[Any]:
+    """A DataLoader that leaves torch's random numbers alone and says why it ends."""
+    loader = DataLoader(dataset, num_workers=workers, generator=torch.Generator(), **options)
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            f"a process that loads data died, for want of memory perhaps, or of shared memory: "
+            f"take fewer than {workers} workers or a smaller batch"
+        ) from error
+
+
+def stack(samples: list[Sample]) -> Sample:
+    """One batch of them. DataError where some maps of a kind have more channels than others."""
+    for name in samples[0]:
+        shapes = {tuple(sample[name].shape) for sample in samples}
+        if len(shapes) > 1:
+            raise DataError(f"not all {name} maps are alike: there are {sorted(shapes)}")
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def _numbers(key: int, index: int) -> Sample:
+    return {"key": torch.tensor(key), "index": torch.tensor(index)}
+
+
+def as_it_is(sample: Any) -> Any:
+    return sample

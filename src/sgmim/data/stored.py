@@ -1,0 +1,140 @@
+"""Maps as they are stored: numbers in a file, and beside them a note of what the numbers mean.
+
+A folder of maps may hold a note, `knowledge.json`; sgmim writes one wherever it makes maps.
+"""
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass, fields
+from math import isfinite
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt16
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_png
+
+from sgmim.data.decoding import MAX_PIXELS, check_pixels, named, opened
+from sgmim.errors import ConfigurationError, DataError
+
+SUFFIXES = frozenset({".png", ".jpx", ".jp2", ".npy"})
+NOTE = "knowledge.json"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a folder of maps holds. A value is: stored number / scale + low.
+
+    One written by hand need say no more than the scale, the hole, or both.
+    """
+
+    name: str = ""  # "depth"
+    meaning: str = ""  # of the values, in words, with their unit
+    source: str = ""  # what made them: a model, a function
+    version: str = ""  # of that source
+    scale: float | None = None  # None: as the bits of the file suggest, see `read_map`
+    low: float = 0.0
+    hole: float | None = None  # the stored number that says: nothing is known here
+    direction: str | None = None  # of depth: "near_high" or "far_high"
+
+    def __post_init__(self):
+        numbers = [number for number in (self.scale, self.low, self.hole) if number is not None]
+        if not all(isinstance(number, int | float) and isfinite(number) for number in numbers):
+            raise ConfigurationError("scale, low and hole of a map are finite numbers")
+        if self.scale is not None and self.scale <= 0:
+            raise ConfigurationError(f"the scale of a map is above zero, not {self.scale}")
+
+
+def read_note(folder: Path) -> Note | None:
+    """The note of a folder of maps, None where there is none. DataError where it is broken."""
+    path = folder / NOTE
+    if not path.is_file():
+        return None
+    with named(path):
+        found = dict(json.loads(path.read_text(encoding="utf-8"), parse_int=float))
+        return Note(
+            **{field.name: found[field.name] for field in fields(Note) if field.name in found}
+        )
+
+
+def read_map(
+    path: str | PathLike,
+    *,
+    scale: float | None = None,
+    low: float = 0.0,
+    hole: float | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Float[Tensor, "c H W"]:
+    """Stored number / scale + low, and NaN where the stored number is `hole`.
+
+    Without a scale, 16 bits are divided by 65536 as in MultiMAE's and SG-MIM's depth (SG-MIM,
+    `data_sgmim.py`), 8 bits by 255, and .npy is taken as it is: (H, W) or (c, H, W).
+    A palette image gives its indices. Raises DataError, which names the file, if it is broken.
+    """
+    stored, full = _stored(path, max_pixels)
+    values = stored.float()
+    unknown = None if hole is None else values == hole
+    divisor = scale or full
+    if divisor != 1:
+        values /= divisor
+    if low:
+        values += low
+    return values if unknown is None else values.masked_fill_(unknown, torch.nan)
+
+
+def map_size(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width, from the file's header."""
+    if str(path).lower().endswith(".npy"):
+        height, width = _array(path, max_pixels).shape[-2:]
+        return height, width
+    with opened(path, max_pixels) as image:
+        return image.height, image.width
+
+
+def _stored(path: str | PathLike, max_pixels: int) -> tuple[Tensor, float]:
+    """The numbers in a file (c, H, W), and what they are divided by for want of a better scale."""
+    if str(path).lower().endswith(".npy"):
+        array = _array(path, max_pixels)
+        with named(path):
+            values = torch.from_numpy(np.array(array, np.float32))
+        return values.reshape(-1, *array.shape[-2:]), 1.0
+    with opened(path, max_pixels) as image:
+        if image.format == "PNG" and image.mode != "P":  # Pillow halves the bits of color
+            image.fp.seek(0)
+            encoded = torch.frombuffer(bytearray(image.fp.read()), dtype=torch.uint8)
+            values = decode_png(encoded, ImageReadMode.UNCHANGED)
+        else:
+            values = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1)
+            values = values.permute(2, 0, 1)
+    return values, 255.0 if values.dtype == torch.uint8 else 65536.0
+
+
+def _array(path: str | PathLike, max_pixels: int) -> np.ndarray:
+    with named(path):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.ndim not in (2, 3):
+            raise DataError(f"{path} is {array.ndim}-dimensional; a map is (H, W) or (c, H, W)")
+        check_pixels(path, *array.shape[-2:], max_pixels)
+        return array
+
+
+def encode_png(numbers: UInt16[np.ndarray, "c H W"]) -> bytes:
+    """A 16-bit PNG of 1 to 4 channels. It decodes in two thirds of the time of Pillow's, for which
+    one filter is the reason ("up": every row less the one above), and Pillow knows no 16-bit color.
+    """
+    channels, height, width = numbers.shape
+    rows = np.moveaxis(numbers, 0, -1).astype(">u2").reshape(height, -1).view(np.uint8)
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = 2  # "up"
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])  # modulo 256
+    color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
+    body = zlib.compress(filtered, level=1)  # level 6 takes longer for 1 % less
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
+    )

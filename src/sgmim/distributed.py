@@ -1,0 +1,142 @@
+"""One run over several processes, as torchrun or srun start them; nothing of it in one process."""
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from sgmim.errors import ConfigurationError
+from sgmim.objective import Objective
+
+
+def start(device: str = "auto") -> torch.device:
+    """Join the other processes of the run, if there are any, and return this one's device.
+
+    Processes find each other by torchrun's environment variables, or srun's.
+
+    Args:
+        device: "auto" is this process's own GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigurationError: the machine has fewer GPUs than processes.
+    """
+    os.environ.update(from_slurm(os.environ))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = torch.device(f"cuda:{_own_gpu()}" if device == "cuda" else device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if chosen.type == "cuda":
+            distributed.init_process_group("nccl", device_id=chosen)
+        else:
+            distributed.init_process_group("gloo")
+    return chosen
+
+
+def stop() -> None:
+    """Leave the other processes: the last thing a run does."""
+    if _joined():
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return distributed.get_rank() if _joined() else 0
+
+
+def world() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if _joined() else 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that logs and saves."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if _joined():
+        distributed.barrier()
+
+
+def mean(numbers: Mapping[str, float | Tensor]) -> dict[str, float]:
+    """The averages over all processes of what each has under the same names. Waits for the GPU."""
+    values = torch.tensor([float(number) for number in numbers.values()], dtype=torch.float64)
+    if _joined():
+        values = values.to("cuda" if distributed.get_backend() == "nccl" else "cpu")
+        distributed.all_reduce(values)
+        values /= world()
+    return dict(zip(numbers, values.tolist(), strict=True))
+
+
+def wrap(objective: Objective) -> Objective | DistributedDataParallel:
+    """The objective as one of several that share their gradients; itself in one process.
+
+    Every parameter must be used in every step. Running statistics stay each process's own, and
+    those of the main process are saved. Not declared a static graph: with that, torch cannot
+    accumulate gradients (pytorch/pytorch#143580).
+    """
+    if not _joined():
+        return objective
+    on_gpu = next(objective.parameters()).is_cuda
+    return DistributedDataParallel(
+        objective,
+        device_ids=[torch.cuda.current_device()] if on_gpu else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+def bare(objective: Objective | DistributedDataParallel) -> Objective:
+    """The objective itself, without what `wrap` may have put around it."""
+    return objective.module if isinstance(objective, DistributedDataParallel) else objective
+
+
+def sharing(
+    objective: Objective | DistributedDataParallel, now: bool
+) -> AbstractContextManager[None]:
+    """Forward and backward passes in here share their gradients, or keep them for a later one."""
+    if now or not isinstance(objective, DistributedDataParallel):
+        return nullcontext()
+    return objective.no_sync()
+
+
+def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
+    """What torchrun would have set, for processes that srun started instead; else nothing.
+
+    Only srun counts a step's tasks: inside sbatch or salloc a lone process stays alone.
+    """
+    if "RANK" in environment or "SLURM_STEP_NUM_TASKS" not in environment:
+        return {}
+    nodes = environment["SLURM_STEP_NODELIST"]  # such as gpu[03-05,9],login
+    first = re.sub(r"\[(\d+)[^]]*\]", r"\1", nodes).split(",")[0]
+    return {
+        "RANK": environment["SLURM_PROCID"],
+        "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_RANK": environment["SLURM_LOCALID"],
+        "MASTER_ADDR": environment.get("MASTER_ADDR", first),
+        # one port a job, so that two jobs on a machine do not meet
+        "MASTER_PORT": environment.get(
+            "MASTER_PORT", str(20000 + int(environment["SLURM_JOB_ID"]) % 20000)
+        ),
+    }
+
+
+def _own_gpu() -> int:
+    place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if place >= gpus:
+        raise ConfigurationError(
+            f"process {place} of this machine has no GPU of its own: there are {gpus}; "
+            "start at most one process a GPU, or choose the device cpu"
+        )
+    return place
+
+
+def _joined() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

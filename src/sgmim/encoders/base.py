@@ -1,0 +1,63 @@
+"""What every encoder offers, whatever its backbone."""
+
+from typing import Any
+
+import timm
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """Turns an image into a feature map. It holds exactly the weights that transfer, no others."""
+
+    backbone: nn.Module  # the timm model
+    name: str  # with `options`, what timm.create_model rebuilds the backbone from
+    options: dict[str, Any]
+    image_size: tuple[int, int]  # pixels, down and across, that it is built for
+    channels: int  # of an image
+    dim: int  # channels of the feature map
+    stride: int  # pixels a side of one cell of the feature map
+    patch: int  # pixels a side of one input patch
+    patch_dim: int  # channels of one embedded patch
+    widths: tuple[int, ...]  # channels of the maps of the pyramid
+    strides: tuple[int, ...]  # pixels a side of one cell of each
+    can_leave_out: bool = False  # whether hidden patches may be absent (see PlainEncoder.trunk_of)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """How many cells its feature map has, down and across."""
+        return self.image_size[0] // self.stride, self.image_size[1] // self.stride
+
+    def embed(self, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b h w d"]:
+        """Cut into patches and embed each; nothing here knows where a patch lies."""
+        raise NotImplementedError
+
+    def trunk(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b dim _ _"]:
+        """Everything after the patch embedding."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        image: Float[Tensor, "b c H W"],
+        hidden: Bool[Tensor, "b h w"] | None = None,
+        token: Float[Tensor, " d"] | None = None,
+    ) -> Float[Tensor, "b dim _ _"]:
+        """Encode an image; where `hidden` (one cell a patch), `token` stands in for the patch."""
+        patches = self.embed(image)
+        if hidden is not None and token is not None:
+            patches = token.to(patches.dtype).where(hidden[..., None], patches)
+        return self.trunk(patches)
+
+    def pyramid(self, image: Float[Tensor, "b c H W"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Feature maps for dense prediction, from early to late."""
+        raise NotImplementedError
+
+    def no_decay(self) -> set[str]:
+        """Names of the parameters that are positions, tokens or scales: weight decay spares them."""
+        kinds = ("pos_embed", "_token", "relative_position_bias_table", "cpb_mlp", "logit_scale")
+        return {name for name, _ in self.named_parameters() if any(kind in name for kind in kinds)}
+
+    def another(self, channels: int) -> "Encoder":
+        """A new encoder of the same kind, with weights of its own, for images of other channels."""
+        options = self.options | {"in_chans": channels}
+        return type(self)(timm.create_model(self.name, **options), self.name, options)

@@ -1,0 +1,158 @@
+"""An encoder as a file: its weights in timm's names, and what it takes to build it again."""
+
+import json
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+import sgmim
+from sgmim.encoders import Encoder, make_encoder
+from sgmim.encoders.weights import LoadingReport, load_into
+from sgmim.errors import DataError, FileError
+from sgmim.files import write_whole
+
+ENCODER = "encoder.safetensors"  # in the folder of a run
+BUILDS = {"name", "options"}  # what a header must say for the encoder to be built from it
+
+
+def save_encoder(encoder: Encoder, path: Path, **metadata: Any) -> None:
+    """Write an encoder in timm's names, with what timm.create_model needs to rebuild it.
+
+    Args:
+        encoder: to be kept.
+        path: of the file, or the folder of a run.
+        metadata: what else is to be known: method, recipe, normalization, step, license. What is
+            no text is kept as JSON.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    known = {
+        "name": encoder.name,
+        "options": encoder.options,
+        "image_size": encoder.image_size,
+        "sgmim": sgmim.__version__,
+    }
+    header = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (metadata | known).items()}
+    state = {
+        name: t.detach().cpu().contiguous() for name, t in encoder.backbone.state_dict().items()
+    }
+    path = Path(path)
+    file = path if path.suffix == ".safetensors" else path / ENCODER
+    write_whole(file, lambda f: f.write(safetensors.torch.save(state, header)))
+
+
+def load_encoder(
+    path: Path | str, *, at_least: float = 0.95, **changes: Any
+) -> tuple[Encoder, LoadingReport]:
+    """Build the encoder of a run and load its weights; the report says how much was loaded.
+
+    Args:
+        path: a file of save_encoder, or the folder of a run.
+        at_least: share of the encoder's parameters that must be loaded.
+        changes: keywords of make_encoder that should differ from the saved encoder's, such as
+            image_size, drop_path, window (for another image size, by default the backbone's own);
+            position tables are resized.
+
+    Raises:
+        FileError: there is no such file.
+        DataError: it is not an encoder's, or too little of it fits.
+    """
+    header, _ = _opened(_encoder_file(path))
+    if not BUILDS <= header.keys():
+        raise DataError(
+            f"{path} does not say which encoder it is of; build that with make_encoder and "
+            "load the file with sgmim.encoders.files.initialize"
+        )
+    encoder = make_encoder(**_keywords(header, changes))
+    return encoder, initialize(encoder, path, at_least=at_least)
+
+
+def initialize(encoder: Encoder, path: Path | str, *, at_least: float = 0.95) -> LoadingReport:
+    """Load weights into an encoder: of a run, of another project's checkpoint, or timm's.
+
+    Position tables are resized. A .pth is read without running anything it may contain.
+
+    Raises:
+        FileError: there is no such file.
+        DataError: it cannot be read, or too little of it fits.
+    """
+    file = _encoder_file(path)
+    if file.suffix != ".safetensors":
+        return load_into(encoder, _pickled(file), at_least=at_least)
+    header, state = _opened(file)
+    if not BUILDS <= header.keys():
+        return load_into(encoder, state, at_least=at_least)
+    saved = make_encoder(**_keywords(header, {}))
+    if saved.image_size == encoder.image_size or saved.name != encoder.name:
+        return load_into(encoder, state, at_least=at_least)
+    # only the encoder as it was knows whether its tables are of square windows
+    load_into(saved, state)
+    windows = {"window_size": encoder.windows} if hasattr(encoder, "windows") else {}
+    saved.backbone.set_input_size(img_size=encoder.image_size, **windows)
+    fitted = saved.backbone.state_dict()
+    report = load_into(encoder, fitted, at_least=at_least)
+    report.resized = [name for name in report.loaded if state[name].shape != fitted[name].shape]
+    return report
+
+
+def saved_options(path: Path | str, **changes: Any) -> dict[str, Any]:
+    """The keywords of make_encoder that a file of save_encoder was made with; none of another's."""
+    file = _encoder_file(path)
+    header = _opened(file)[0] if file.suffix == ".safetensors" else {}
+    return _keywords(header, changes) if BUILDS <= header.keys() else {}
+
+
+def _encoder_file(path: Path | str) -> Path:
+    file = Path(path)
+    file = (
+        file if file.suffix in (".safetensors", ".pth", ".pt", ".ckpt", ".tar") else file / ENCODER
+    )
+    if not file.is_file():
+        raise FileError(
+            f"there is no encoder at {file}: give a run's folder, its {ENCODER}, or a .pth"
+        )
+    return file
+
+
+def _opened(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(file, "pt") as opened:
+            header = opened.metadata() or {}
+            return header, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise DataError(f"{file} is no safetensors file, or only a part of one: {error}") from error
+
+
+def _pickled(file: Path) -> dict[str, Any]:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"{file} is no checkpoint of tensors alone: {reason}") from error
+
+
+def _keywords(header: dict[str, str], changes: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of make_encoder, from a file's header and what should differ."""
+    options = json.loads(header["options"])
+    del options["num_classes"]  # an encoder never has any
+    saved = {
+        "name": header["name"],
+        "image_size": tuple(options.pop("img_size")),
+        "channels": options.pop("in_chans"),
+        "drop_path": options.pop("drop_path_rate"),
+    }
+    window = options.pop("window_size", None)  # of a Swin
+    size = changes.get("image_size", saved["image_size"])
+    is_same = saved["image_size"] == ((size, size) if isinstance(size, int) else tuple(size))
+    if window and is_same:
+        saved["window"] = tuple(window)
+    elif window and saved["name"].startswith("swinv2"):
+        # its positions are counted in the windows that it was pre-trained with
+        options.setdefault("pretrained_window_sizes", window)
+    return saved | {"options": options} | changes

@@ -1,0 +1,43 @@
+"""Swin: windows and merging need the whole grid, so hidden patches are replaced, never left out."""
+
+from typing import Any
+
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
+
+from sgmim.encoders.base import Encoder
+
+
+class HierarchicalEncoder(Encoder):
+    """A timm Swin v1 or v2; its feature map is the last stage's, through the final norm."""
+
+    backbones = (SwinTransformer, SwinTransformerV2)
+
+    def __init__(
+        self, backbone: SwinTransformer | SwinTransformerV2, name: str, options: dict[str, Any]
+    ):
+        super().__init__()
+        self.backbone, self.name, self.options = backbone, name, options
+        self.image_size = tuple(backbone.patch_embed.img_size)
+        self.channels = backbone.patch_embed.proj.in_channels
+        self.dim = backbone.num_features
+        self.patch = backbone.patch_embed.patch_size[0]
+        self.patch_dim = backbone.patch_embed.proj.out_channels
+        self.widths = tuple(stage["num_chs"] for stage in backbone.feature_info)
+        self.strides = tuple(stage["reduction"] for stage in backbone.feature_info)
+        self.stride = self.strides[-1]
+
+    @property
+    def windows(self) -> tuple[tuple[int, int], ...]:
+        """The windows in use, patches down and across, one a stage: never larger than its grid."""
+        return tuple(stage.blocks[0].window_size for stage in self.backbone.layers)
+
+    def embed(self, image):
+        return self.backbone.patch_embed(image)
+
+    def trunk(self, patches):
+        return self.backbone.norm(self.backbone.layers(patches)).permute(0, 3, 1, 2)
+
+    def pyramid(self, image):
+        """The outputs of the stages, the last through the final norm."""
+        return self.backbone.forward_intermediates(image, norm=True, intermediates_only=True)

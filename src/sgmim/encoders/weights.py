@@ -1,0 +1,132 @@
+"""Weights of others, in timm's names; and weights into an encoder, with an account of what fitted."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from timm.layers import resample_abs_pos_embed
+from timm.models import beit, swin_transformer
+from torch import Tensor
+
+from sgmim.encoders.base import Encoder
+from sgmim.errors import DataError, listed
+
+State = dict[str, Tensor]
+
+
+@dataclass
+class LoadingReport:
+    """What became of the tensors of a checkpoint, and of the parameters of an encoder."""
+
+    source: str
+    loaded: list[str]
+    resized: list[str]  # loaded, after a change of grid or window
+    missing: list[str]  # in the encoder, not in the checkpoint
+    dropped: list[str]  # in the checkpoint, not in the encoder
+    misshapen: list[str] = field(default_factory=list)  # in both, of different shape
+    share: float = 0.0  # of the encoder's parameters that were loaded
+
+    def __str__(self) -> str:
+        parts = [f"{self.source}: {len(self.loaded)} tensors, {self.share:.1%} of the parameters"]
+        for word in ("resized", "missing", "dropped", "misshapen"):
+            if tensors := getattr(self, word):
+                parts.append(f"{len(tensors)} {word} ({listed(tensors, most=3)})")
+        return "; ".join(parts)
+
+
+def load_into(encoder: Encoder, state: dict[str, Any], *, at_least: float = 0.95) -> LoadingReport:
+    """Load a checkpoint, in any layout that is known, into an encoder.
+
+    Position tables are resized to the encoder's grid and windows. The encoder is left as it was
+    where too little fits.
+
+    Raises:
+        DataError: less than `at_least` of the encoder's parameters, or of its tensors (a Swin v2
+            has nearly all parameters of a Swin v1, and is another network), would be loaded.
+    """
+    source, state = convert(state)
+    old = {name: tensor.shape for name, tensor in state.items()}
+    state = _resized(encoder, state)
+    own = encoder.backbone.state_dict()
+    fitting = {n: t for n, t in state.items() if n in own and t.shape == own[n].shape}
+    sizes = {name: parameter.numel() for name, parameter in encoder.backbone.named_parameters()}
+    report = LoadingReport(
+        source,
+        loaded=sorted(fitting),
+        resized=sorted(name for name in fitting if old.get(name) != fitting[name].shape),
+        missing=sorted(set(own) - set(state)),
+        dropped=sorted(set(state) - set(own)),
+        misshapen=sorted(set(state) & set(own) - set(fitting)),
+        share=sum(sizes.get(name, 0) for name in fitting) / sum(sizes.values()),
+    )
+    if min(report.share, len(fitting) / len(own)) < at_least:
+        raise DataError(
+            f"these weights do not fit {encoder.name}: {report}; at least {at_least:.0%} of the "
+            f"parameters and of the {len(own)} tensors are asked for. Is it the right backbone, and the right size of it?"
+        )
+    encoder.backbone.load_state_dict(fitting, strict=False)
+    return report
+
+
+def convert(state: dict[str, Any]) -> tuple[str, State]:
+    """Recognize a checkpoint by its keys: the name of its layout, and its encoder in timm's names.
+
+    Wrappers ("model", "state_dict", DDP's "module.") are looked through.
+    """
+    for wrapper in ("model", "state_dict", "model_state_dict"):
+        if isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    state = {name.removeprefix("module."): t for name, t in state.items() if torch.is_tensor(t)}
+    for layout, (marks, rename) in LAYOUTS.items():
+        if all(any(name.startswith(mark) for name in state) for mark in marks):
+            return layout, rename(state)
+    return "timm", state
+
+
+def _simmim(state: State) -> State:
+    """SimMIM and what descends from it: the encoder under "encoder.", of ViT or Swin."""
+    encoder = {n.removeprefix("encoder."): t for n, t in state.items() if n.startswith("encoder.")}
+    unneeded = ("relative_position_index", "attn_mask", "relative_coords_table", "mask_token")
+    encoder = {n: t for n, t in encoder.items() if not n.endswith(unneeded)}
+    # SG-MIM's first commit keeps a second patch embedding there, which it never uses
+    encoder = {n: t for n, t in encoder.items() if not n.startswith("depth_patch_embed.")}
+    return {_swin_name(name): tensor for name, tensor in encoder.items()}
+
+
+def _swin_name(name: str) -> str:
+    """timm merges patches at the start of a stage, the authors at the end of the one before."""
+    name = re.sub(
+        r"^layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) + 1}.downsample", name
+    )
+    name = re.sub(r"^norm3\.", "norm.", name)  # MIM-Depth-Estimation names it for its stage
+    return name.replace(".rpe_mlp.", ".cpb_mlp.")
+
+
+# layout: what its keys begin with, and how to read it. The first that fits is taken.
+LAYOUTS: dict[str, tuple[tuple[str, ...], Callable[[State], State]]] = {
+    "SG-MIM": (("encoder.", "depth_encoder.", "fusion_blk_img."), _simmim),
+    "MIM-Depth-Estimation": (("encoder.", "last_layer_depth."), _simmim),
+    "SimMIM": (("encoder.", "decoder."), _simmim),
+}
+
+
+def _resized(encoder: Encoder, state: State) -> State:
+    """The same weights with position tables for this encoder's grid and windows.
+
+    Only what is of another shape is touched: timm takes every table for one of a square window.
+    """
+    backbone, own = encoder.backbone, encoder.backbone.state_dict()
+    other = {n: t for n, t in state.items() if n in own and t.shape != own[n].shape}
+    if isinstance(backbone, beit.Beit):
+        return state | beit.checkpoint_filter_fn(other, backbone)
+    if isinstance(backbone, swin_transformer.SwinTransformer):
+        return state | swin_transformer.checkpoint_filter_fn(other, backbone)
+    if "pos_embed" in other:
+        other["pos_embed"] = resample_abs_pos_embed(
+            other["pos_embed"],
+            new_size=list(encoder.grid),
+            num_prefix_tokens=0 if backbone.no_embed_class else backbone.num_prefix_tokens,
+        )
+    return state | other

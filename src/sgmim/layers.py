@@ -1,0 +1,85 @@
+"""Blocks that more than one method is built of."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def mask_token(dim: int) -> nn.Parameter:
+    """What stands in for a hidden patch."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(dim), std=0.02))
+
+
+def take(tokens: Float[Tensor, "b n d"], cells: Int[Tensor, "b m"]) -> Float[Tensor, "b m d"]:
+    """The tokens of some cells, named by their place row by row."""
+    return tokens.gather(1, cells[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def tokens(features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
+    """A feature map as a list of its cells, row by row."""
+    return features.flatten(2).transpose(1, 2)
+
+
+def patches(image: Float[Tensor, "b c H W"], size: int) -> Float[Tensor, "b n d"]:
+    """Cut an image into squares of `size` pixels, row by row; inside one, channel, row, column."""
+    return tokens(F.pixel_unshuffle(image, size))
+
+
+class PixelHead(nn.Linear):
+    """Paint pixels from features: one linear layer, every cell unfolds into its square.
+
+    The same map as SimMIM's 1 x 1 convolution and pixel shuffle, but it also paints some cells only.
+    """
+
+    def __init__(self, dim: int, stride: int, channels: int = 3):
+        super().__init__(dim, channels * stride**2)
+        self.stride = stride
+
+    def paint(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b c H W"]:
+        """The whole picture."""
+        cells = self(tokens(features))  # (b, n, c * stride * stride)
+        return F.pixel_shuffle(cells.transpose(1, 2).unflatten(2, features.shape[2:]), self.stride)
+
+
+def sincos(grid: tuple[int, int], dim: int) -> Float[Tensor, "n {dim}"]:
+    """Fixed sine and cosine positions of a grid, row by row: first half the column, then the row.
+
+    MAE's convention (He et al., 2022), right for any grid; frequencies 10000^(-i / (dim / 4)).
+    """
+    rates = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))
+    rows, columns = torch.meshgrid(
+        *(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij"
+    )
+    angles = [place.flatten()[:, None] * rates for place in (columns, rows)]
+    table = torch.cat([part for a in angles for part in (a.sin(), a.cos())], dim=1)
+    return F.pad(table, (0, dim - table.shape[1])).float()  # a dim that 4 does not divide
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of some tokens to others; queries and keys may be given positions."""
+
+    def __init__(self, dim: int, context_dim: int, heads: int = 8):
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(dim, dim, bias=False)
+        self.k = nn.Linear(context_dim, dim, bias=False)
+        self.v = nn.Linear(context_dim, dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(
+        self,
+        queries: Float[Tensor, "b n d"],
+        keys: Float[Tensor, "b m c"],
+        values: Float[Tensor, "b m c"],
+    ) -> Float[Tensor, "b n d"]:
+        q, k, v = (
+            self._split(self.q(queries)),
+            self._split(self.k(keys)),
+            self._split(self.v(values)),
+        )
+        found = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(found.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b heads n k"]:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

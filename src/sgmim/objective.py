@@ -1,0 +1,69 @@
+"""What a training run optimizes: the contract everything else hangs on."""
+
+from typing import ClassVar, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sgmim.encoders.base import Encoder
+from sgmim.errors import ConfigurationError
+
+# The named tensors of one batch. "image" is (b, 3, H, W), normalized; every other map ("depth",
+# "edges") is (b, c, H, W), float, lies on the image pixel for pixel, and is NaN where nothing is
+# known; a label is (b,). "key" (b,) is what each sample's random numbers come from (draws.py).
+Batch = dict[str, Tensor]
+
+# Named scalars. Training minimizes their sum, so an objective weighs them itself.
+Losses = dict[str, Tensor]
+
+# Named images and maps as a reader would see them, each (b, 3, H, W) or (b, c, H, W), in the units
+# of the batch; NaN is drawn as nothing.
+Pictures = dict[str, Tensor]
+
+
+class Objective(nn.Module):
+    """Turns a batch into losses. Pre-training methods and downstream tasks are both objectives."""
+
+    needs: tuple[str, ...] = ("image",)  # names of the maps it must be given
+    encoder: Encoder  # what outlives the run: exactly the weights that transfer
+
+    def forward(self, batch: Batch) -> Losses:
+        raise NotImplementedError
+
+    def pictures(self, batch: Batch) -> Pictures:
+        """What it sees and what it makes of it, for people to look at."""
+        raise NotImplementedError
+
+    def no_decay(self) -> set[str]:
+        """Names of the tokens, positions and scales that weight decay spares."""
+        return {f"encoder.{name}" for name in self.encoder.no_decay()}
+
+    def check(self, has: set[str]) -> None:
+        """Raise ConfigurationError where the data lacks a map that is needed."""
+        missing = [name for name in self.needs if name not in has]
+        if missing:
+            raise ConfigurationError(
+                f"{type(self).__name__} needs {' and '.join(missing)}, but the data has only "
+                f"{', '.join(sorted(has))}; make the maps with 'sgmim knowledge NAME IMAGES MAPS' "
+                f"and give their folder as --data.maps.{missing[0]} MAPS"
+            )
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """Gathers a score over many batches."""
+
+    def update(self, prediction: Tensor, batch: Batch) -> None: ...
+    def results(self) -> dict[str, float]: ...
+
+
+class Task(Objective):
+    """What an encoder is good for: an objective that also predicts and is scored."""
+
+    metrics: ClassVar[tuple[str, ...]]  # the names of its scores, the headline first
+
+    def predict(self, image: Float[Tensor, "b 3 H W"]) -> Tensor:
+        raise NotImplementedError
+
+    def meter(self) -> Meter:
+        raise NotImplementedError

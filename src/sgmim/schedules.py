@@ -1,0 +1,115 @@
+"""How the learning rate of a run goes up and down: a schedule turns a step, from 0, into a rate.
+
+All lengths are optimizer steps: an epoch of a recipe is `steps_per_epoch` of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, pi
+
+Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """The 100-epoch runs of SimMIM and SG-MIM, and SimMIM's fine-tuning.
+
+    The cosine counts from step 0, so the rate drops as the warm-up ends: there it is
+    min_lr + (lr - min_lr) / 2 * (1 + cos(pi * warmup / steps)), not `lr`.
+    """
+
+    lr: float
+    steps: int
+    warmup: int = 0
+    warmup_lr: float = 0.0  # of the first step
+    min_lr: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return _line(self.warmup_lr, self.lr, step / self.warmup)
+        return _half_cosine(self.lr, self.min_lr, step / self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineAfterWarmup:
+    """MAE, CroCo and MoCo v3; with `inclusive`, MultiMAE and DINO."""
+
+    lr: float
+    steps: int
+    warmup: int = 0
+    warmup_lr: float = 0.0  # of the first step
+    min_lr: float = 0.0
+    inclusive: bool = False  # the warm-up's last step has `lr` already, which then comes twice
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            top = max(self.warmup - 1, 1) if self.inclusive else self.warmup
+            return _line(self.warmup_lr, self.lr, step / top)
+        way = (step - self.warmup) / max(self.steps - self.warmup, 1)
+        return _half_cosine(self.lr, self.min_lr, way)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multistep:
+    """The 800-epoch runs of SimMIM and SG-MIM: level, then `gamma` times it at each milestone."""
+
+    lr: float
+    milestones: tuple[int, ...]
+    gamma: float = 0.1
+    warmup: int = 0
+    warmup_lr: float = 0.0  # of the first step
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return _line(self.warmup_lr, self.lr, step / self.warmup)
+        return self.lr * self.gamma ** sum(milestone <= step for milestone in self.milestones)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpAndDown:
+    """Depth fine-tuning of MIM-Depth-Estimation: up over the first half, down over the second.
+
+    Of an odd number of epochs the authors leave the last out of `steps`: it has `min_lr`.
+    """
+
+    lr: float
+    steps: int
+    min_lr: float = 0.0
+    power: float = 0.9
+
+    def __call__(self, step: int) -> float:
+        way = (step + 1) / (self.steps // 2)  # the authors count steps from 1
+        if way < 1:
+            return self.min_lr + (self.lr - self.min_lr) * way**self.power
+        return max(self.min_lr, self.lr - (self.lr - self.min_lr) * (way - 1) ** self.power)
+
+
+@dataclass(frozen=True)
+class OneStepLate:
+    """A schedule as SimMIM's own loop follows it, for runs that are to equal the authors'.
+
+    There the rate is set after the optimizer's step: every step has its predecessor's rate, and
+    the first rate comes twice.
+    """
+
+    schedule: Schedule
+
+    def __call__(self, step: int) -> float:
+        return self.schedule(max(step - 1, 0))
+
+
+def scaled_lr(base: float, batch: int, *, per: int = 512) -> float:
+    """The rate for a batch of this many images over all devices and accumulated micro-batches.
+
+    SimMIM and its family give their rates `per` 512 images; MAE, MultiMAE, CroCo, MoCo v3 and
+    DINO per 256. Of SimMIM's, the warm-up and the smallest rate are scaled as well.
+    """
+    return base * batch / per
+
+
+def _line(start: float, end: float, way: float) -> float:
+    return start + (end - start) * way
+
+
+def _half_cosine(start: float, end: float, way: float) -> float:
+    return end + (start - end) / 2 * (1 + cos(pi * min(way, 1.0)))

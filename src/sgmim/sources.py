@@ -1,0 +1,67 @@
+"""What a run is fed: images of one's own, or scenes."""
+
+from pathlib import Path
+from typing import Literal
+
+from sgmim.data.decoding import MAX_PIXELS
+from sgmim.data.derived import Exchanged, Subset, WithMap
+from sgmim.data.images import Images, Source
+from sgmim.data.scenes import Scenes
+from sgmim.errors import ConfigurationError
+from sgmim.knowledge.edges import edges
+
+LIVE = {"edges": edges}  # cheap enough to be made whenever an image is read
+
+
+def make_source(
+    *,
+    images: Path | None = None,
+    maps: dict[str, Path] | None = None,
+    scale: dict[str, float] | None = None,
+    hole: dict[str, float] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    scenes: int = 3000,
+    scene_size: int = 64,
+    scene_seed: int = 0,
+    scene_kind: Literal["rooms", "streets", "both"] = "both",
+    part: tuple[float, float] = (0.0, 1.0),
+    count: int | None = None,
+    live: Literal["edges"] | None = None,
+    exchange: str | None = None,
+) -> Source | None:
+    """Images and maps from folders; or, where no images are given, scenes, which have depth.
+
+    Args:
+        images: a folder, at any depth, or a list (.txt, .csv).
+        maps: the folder of each map, which is called as its image: --data.maps.depth FOLDER.
+        scale: of a map whose folder has no knowledge.json: stored number / scale is the value.
+        hole: of such a map, the stored number that says that nothing is known.
+        max_pixels: an image that claims to be larger is refused before it is decoded.
+        scenes: how many to make; 0, and no images, is no data.
+        scene_size: pixels a side.
+        scene_seed: other seeds give other scenes.
+        scene_kind: of scenes.
+        part: first and last share of the data, in the order of names.
+        count: take only so many, evenly spaced.
+        live: a map that is made from each image as it is read.
+        exchange: give every image another's map of this name (a control).
+
+    Raises:
+        ConfigurationError: options that do not go together.
+        DataError: images or maps that are missing or do not fit.
+        FileError: a folder that is missing.
+    """
+    if images is None and (maps or scale or hole):
+        raise ConfigurationError("maps, scale and hole go with images: say where these are")
+    if images is None and not scenes:
+        return None
+    source: Source
+    if images is not None:
+        source = Images(images, maps, scale=scale, hole=hole, max_pixels=max_pixels)
+    else:
+        source = Scenes(scenes, size=scene_size, seed=scene_seed, kind=scene_kind)
+    if part != (0.0, 1.0) or count:
+        source = Subset(source, part, count)
+    if live:
+        source = WithMap(source, live, LIVE[live])
+    return Exchanged(source, exchange) if exchange else source

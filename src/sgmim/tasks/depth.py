@@ -1,0 +1,89 @@
+"""Monocular depth estimation: meters for every pixel, from one image.
+
+Head, loss and range are those of MIM-Depth-Estimation (Xie et al., 2022, arXiv:2205.13543), which
+SG-MIM's Tables 1 and 2 follow: sigmoid times the largest depth, scale-invariant log error.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sgmim.encoders.base import Encoder
+from sgmim.objective import Batch, Losses, Pictures, Task
+from sgmim.tasks.depth_metrics import METRICS, Crop, DepthMeter
+from sgmim.tasks.heads.deconv import DeconvHead
+
+
+class DepthEstimation(Task):
+    """Predict depth; learn and be scored where the true depth is known (a number above 0)."""
+
+    needs = ("image", "depth")
+    metrics = METRICS
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        max_depth: float = 10.0,  # meters: what it can predict, and below which it is scored
+        min_depth: float = 1e-3,  # meters: above which it is scored
+        focus: float = 0.5,  # on shape rather than scale: lambda of the scale-invariant error
+        filters: int = 32,  # of the head's deconvolutions
+        width: int | None = None,  # of the head's convolutions
+        kernel: int = 2,  # of the head's deconvolutions
+        crop: Crop = "none",  # the part of an image that is scored
+        clamp: bool = True,  # score predictions as if cut to min_depth .. max_depth
+        flip: bool = False,  # predict the mean of an image and its mirror image
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.head = DeconvHead(encoder, filters=filters, width=width, kernel=kernel)
+        self.max_depth, self.min_depth, self.focus = max_depth, min_depth, focus
+        self.crop, self.clamp, self.flip = crop, clamp, flip
+        self.meter()  # refuses an unknown crop now, not after an epoch
+
+    def forward(self, batch: Batch) -> Losses:
+        return {"silog": silog(self.depth(batch["image"]), batch["depth"], self.focus)}
+
+    def predict(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:
+        """Meters for every pixel."""
+        if not self.flip:
+            return self.depth(image)
+        return (self.depth(image) + self.depth(image.flip(-1)).flip(-1)) / 2
+
+    def depth(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:
+        """Meters for every pixel, from one look at the image."""
+        height, width = image.shape[-2:]
+        value = self.head(self.encoder(image), (height, width))
+        return self.max_depth * value.float().sigmoid()
+
+    def meter(self) -> DepthMeter:
+        return DepthMeter(
+            max_depth=self.max_depth,
+            min_depth=self.min_depth,
+            crop=self.crop,
+            clamp=self.clamp,
+            flip=self.flip,
+        )
+
+    def pictures(self, batch: Batch) -> Pictures:
+        truth = batch["depth"]
+        return {
+            "image": batch["image"],
+            "depth": truth.where(truth > 0, torch.nan),
+            "predicted depth": self.predict(batch["image"]),
+        }
+
+
+def silog(
+    prediction: Float[Tensor, "b 1 H W"], truth: Float[Tensor, "b 1 H W"], focus: float = 0.5
+) -> Float[Tensor, ""]:
+    """Scale-invariant log error (Eigen et al., 2014), pooled over the known pixels of a batch.
+
+    With d = ln truth - ln prediction: sqrt(mean(d^2) - focus * mean(d)^2). 1e-4 is the least it can
+    be, without a gradient: that of the root would be infinite at 0. So too when nothing is known.
+    """
+    known = (truth > 0) & truth.isfinite()
+    d = torch.where(known, truth.float().log() - prediction.float().clamp_min(1e-6).log(), 0)
+    count = known.sum().clamp_min(1)
+    mean, square = d.sum() / count, d.square().sum() / count
+    return torch.sqrt((square - focus * mean.square()).clamp_min(1e-8))

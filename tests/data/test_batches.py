@@ -1,0 +1,222 @@
+import os
+import signal
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sgmim import draws
+from sgmim.data import loading
+from sgmim.data.batches import Batches, in_order
+from sgmim.data.images import Images
+from sgmim.data.stored import encode_png
+from sgmim.errors import ConfigurationError, DataError
+
+COUNT = 10
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Photos, and depth that is the photos' red in 16 bits."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "depth").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(COUNT):
+        image = rng.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / "photos" / f"{number}.png")
+        depth = encode_png(image[None, ..., 0].astype(np.uint16) * 257)
+        (tmp_path / "depth" / f"{number}.png").write_bytes(depth)
+    return tmp_path
+
+
+@pytest.fixture
+def source(folder):
+    return Images(folder / "photos", {"depth": folder / "depth"}, scale={"depth": 65535.0})
+
+
+def batches(source, **options):
+    return Batches(source, **({"size": (8, 8), "batch": 4, "needs": ("image", "depth")} | options))
+
+
+def take(source, count=6, start=0, **options):
+    return list(islice(batches(source, **options)(start), count))
+
+
+def same(ours, theirs):
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_batch_holds_what_is_needed(source):
+    (batch,) = take(source, 1)
+    assert {name: (value.dtype, tuple(value.shape)) for name, value in batch.items()} == {
+        "image": (torch.float32, (4, 3, 8, 8)),
+        "depth": (torch.float32, (4, 1, 8, 8)),
+        "key": (torch.int64, (4,)),
+        "index": (torch.int64, (4,)),
+    }
+    assert set(take(source, 1, needs=())[0]) == {"image", "key", "index"}
+
+
+def test_maps_lie_on_the_image(source):
+    for batch in take(source, normalization="none"):
+        assert (batch["image"][:, :1] - batch["depth"]).abs().max() < 1 / 128
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_are_the_same_for_any_number_of_workers(source, workers):
+    same(take(source, workers=workers), take(source))
+
+
+@pytest.mark.parametrize("start", [1, 3, 5])
+def test_a_run_goes_on_where_it_stopped(source, start):
+    same(take(source, 6 - start, start), take(source)[start:])
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_ranks_together_see_the_batch_of_one_process(source, world):
+    shares = [take(source, rank=rank, world=world) for rank in range(world)]
+    joined = [
+        {name: torch.cat([share[step][name] for share in shares]) for name in shares[0][0]}
+        for step in range(6)
+    ]
+    same(joined, take(source))
+
+
+def test_the_key_of_a_sample_is_that_of_seed_epoch_and_index(source):
+    (batch,) = take(source, 1, seed=5, batch=COUNT)
+    keys = [draws.key(5, 0, index) for index in batch["index"].tolist()]
+    assert batch["key"].tolist() == keys and len(set(keys)) == COUNT
+
+
+def test_another_seed_or_epoch_gives_other_crops(source):
+    first, second = take(source, 2, batch=COUNT)
+    (other,) = take(source, 1, batch=COUNT, seed=1)
+    order = [batch["index"].argsort() for batch in (first, second, other)]
+    images = [batch["image"][by] for batch, by in zip((first, second, other), order, strict=True)]
+    assert not torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchs_random_numbers_are_left_alone(source, workers):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    take(source, 2, workers=workers)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_file_is_replaced_and_noted(folder, source, workers):
+    whole = take(source)
+    (folder / "depth" / "3.png").write_bytes(b"broken")
+    ours = batches(source, broken_share=0.5, workers=workers)
+    replaced = list(islice(ours(), 6))
+    assert list(ours.replaced) == ["3.png"] and "3.png cannot be read" in ours.replaced["3.png"]
+    for one, other in zip(replaced, whole, strict=True):
+        broken = other["index"] == 3
+        assert torch.equal(one["key"], other["key"])
+        assert torch.equal(one["image"][~broken], other["image"][~broken])
+        assert (one["index"][broken] != 3).all()
+    same(list(islice(batches(source, broken_share=0.5)(2), 4)), replaced[2:])
+
+
+def test_too_many_broken_files_end_the_run_and_are_named(folder, source):
+    (folder / "photos" / "3.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"(?s)1 of 10 .*broken_share=0.001.*3\.png cannot be read"):
+        take(source)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_folder_that_can_no_longer_be_read_ends_the_run(folder, source, workers):
+    for path in (folder / "photos").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="in a row are broken: there is no file"):
+        take(source, broken_share=1.0, workers=workers)
+
+
+def test_waiting_is_counted(source):
+    ours = batches(source)
+    next(ours())
+    assert ours.waited > 0
+
+
+def test_a_map_that_the_data_lacks_is_refused(source):
+    with pytest.raises(ConfigurationError, match="no normals.*only depth, image.*sgmim knowledge"):
+        batches(source, needs=("image", "normals"))
+
+
+def test_impossible_options_are_refused(source):
+    for options in ({"scale": (0.9, 0.5)}, {"scale": (0.5, 2.0)}, {"ratio": (0.0, 1.0)}):
+        with pytest.raises(ConfigurationError, match="lower and an upper bound"):
+            batches(source, **options)
+    with pytest.raises(ConfigurationError, match="no normalization 'imagent'"):
+        batches(source, normalization="imagent")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_maps_of_different_kinds_in_one_folder_are_told_of(folder, source, workers):
+    color = encode_png(np.zeros((3, 23, 30), np.uint16))
+    (folder / "depth" / "3.png").write_bytes(color)
+    with pytest.raises(
+        DataError, match=r"not all depth maps are alike: .*\(1, 8, 8\).*\(3, 8, 8\)"
+    ):
+        take(source, batch=COUNT, workers=workers)
+
+
+class Deadly:
+    """A source whose second sample kills the process that reads it."""
+
+    names, has = ["one", "two"], {"image"}
+
+    def __len__(self):
+        return 2
+
+    def read(self, index, needs=None):
+        if index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"image": torch.zeros(3, 8, 8, dtype=torch.uint8)}
+
+
+def test_a_killed_worker_ends_the_run_with_an_error():
+    with pytest.raises(DataError, match="a process that loads data died"):
+        list(in_order(Deadly(), workers=1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_for_evaluation_every_image_comes_once_and_in_order(source, batch, workers):
+    ours = list(in_order(source, size=(8, 12), batch=batch, needs=("depth",), workers=workers))
+    assert torch.cat([each["index"] for each in ours]).tolist() == list(range(COUNT))
+    assert {tuple(each["image"].shape[1:]) for each in ours} == {(3, 8, 12)}
+    assert {tuple(each["depth"].shape[1:]) for each in ours} == {(1, 8, 12)}
+
+
+def test_images_of_different_sizes_come_as_they_are(folder, source):
+    for number in (1, 2, 4):  # as large as number 0 and 3
+        for kind in ("photos", "depth"):
+            other = folder / kind / ("0.png" if number < 3 else "3.png")
+            (folder / kind / f"{number}.png").write_bytes(other.read_bytes())
+    sizes = [tuple(each["image"].shape) for each in in_order(source, batch=2)]
+    assert sizes[:3] == [(2, 3, 20, 30), (1, 3, 20, 30), (2, 3, 23, 30)]
+    assert [number for number, *_ in sizes[3:]] == [1] * 5
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_file_is_not_passed_over_in_evaluation_unless_asked(folder, source, workers):
+    (folder / "photos" / "3.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"^\S*3\.png cannot be read"):
+        list(in_order(source, size=(8, 8), workers=workers))
+    broken = {}
+    (batch,) = in_order(source, size=(8, 8), workers=workers, broken=broken)
+    assert batch["index"].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9] and list(broken) == ["3.png"]
+
+
+def test_replacements_are_not_tried_for_ever(folder, source, monkeypatch):
+    monkeypatch.setattr(loading, "REPLACEMENTS", 1)
+    (folder / "photos" / "3.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match="1 in a row are broken"):
+        take(source, batch=COUNT, broken_share=1.0)

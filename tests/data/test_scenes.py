@@ -1,0 +1,248 @@
+import pickle
+from multiprocessing import get_context
+
+import pytest
+import torch
+
+from sgmim import draws
+from sgmim.data.cameras import pixel_rays, rotate
+from sgmim.data.geometry import RULES
+from sgmim.data.raycast import cast
+from sgmim.data.scenery import CLASSES, FLOOR, SKY
+from sgmim.data.scenes import CHUNK, FARTHEST, Scenes, draw, render
+from sgmim.errors import ConfigurationError
+
+torch.set_num_threads(1)
+KINDS = ["rooms", "streets"]
+
+
+def keys(count, seed=0):
+    return torch.tensor([draws.key(seed, index) for index in range(count)])
+
+
+def points(depth, focal):
+    """Pixels in the camera's frame, (b, 3, H, W)."""
+    height, width = depth.shape[-2:]
+    return pixel_rays(focal, height, width).unflatten(2, (height, width)) * depth
+
+
+def share(where):
+    return where.float().mean().item()
+
+
+def test_a_scene_is_the_same_to_the_bit_in_any_batch():
+    alone = [render(key[None], (40, 56), second=True) for key in keys(5)]
+    whole = render(keys(70), (40, 56), second=True)
+    shuffled = render(keys(70).flip(0), (40, 56), second=True)
+    for name, values in whole.items():
+        assert torch.equal(torch.cat([one[name] for one in alone]), values[:5]), name
+        assert torch.equal(shuffled[name].flip(0), values), name
+
+
+def test_every_key_has_its_own_scene():
+    depth = render(keys(8), 16)["depth"].flatten(1)
+    different = (depth[:, None] != depth[None]).float().mean(2)
+    assert (different[~torch.eye(8, dtype=torch.bool)] > 0.5).all()
+
+
+def test_a_larger_picture_shows_the_same_scene():
+    coarse, fine = render(keys(4), 15), render(keys(4), 45)  # every third pixel has the same middle
+    assert torch.allclose(fine["depth"][..., 1::3, 1::3], coarse["depth"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("rooms", 10.0), ("streets", FARTHEST)])
+def test_depth_is_plausible(kind, most):
+    scenes = render(keys(100), 16, kind)
+    assert scenes["depth"].min() > 0.1 and scenes["depth"].max() <= most
+    assert set(scenes["classes"].unique().tolist()) == {
+        number for number, name in enumerate(CLASSES) if (kind, name) not in
+        [("rooms", "sky"), ("streets", "ceiling")]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_ray_passes_through_a_solid_before_what_it_meets(kind):
+    scene = draw(keys(16), kind)
+    rays = rotate(scene.first.rotation, pixel_rays(scene.first.focal * 16, 16, 16))
+    met, which = cast(scene.solids, scene.first.position, rays).min(1)
+    origin = scene.first.position[:, :, None]
+
+    def inside(fraction, shrunk):
+        """Which solids hold the points at a fraction of the way, by the formulas of the shapes."""
+        held = []
+        for name, group in zip(vars(scene.solids), scene.solids.groups, strict=True):
+            x, y, z = (origin + fraction * met[:, None] * rays)[:, :, None].unbind(1)
+            x, y, z = (
+                v - c[..., None] for v, c in zip((x, y, z), group.center.unbind(2), strict=True)
+            )
+            cos, sin = group.yaw.cos()[..., None], group.yaw.sin()[..., None]
+            x, z = cos * x - sin * z, sin * x + cos * z
+            x, y, z = (
+                v.abs() / r[..., None] for v, r in zip((x, y, z), group.half.unbind(2), strict=True)
+            )
+            radius = {
+                "balls": (x**2 + y**2 + z**2).sqrt(),
+                "cylinders": torch.maximum((x**2 + z**2).sqrt(), y),
+                "logs": torch.maximum((y**2 + z**2).sqrt(), x),
+            }.get(name, torch.maximum(torch.maximum(x, y), z))
+            held.append(radius < shrunk)
+        return torch.cat(held, 1)
+
+    for fraction in (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98):
+        held = inside(fraction, 0.999)
+        assert held[:, 0].all() and not held[:, 1:].any()
+    beyond = inside(1.001, 1).gather(1, which[:, None])[:, 0]  # in the solid, or out of the shell
+    assert share(beyond == (which > 0)) > 0.99  # but where a ray only grazes a solid
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_floor_is_flat(kind):
+    scene, seen = draw(keys(20), kind), render(keys(20), 32, kind)
+    world = rotate(scene.first.rotation, points(seen["depth"], seen["focal"]).flatten(2))
+    height = -(world + scene.first.position[..., None])[:, 1]
+    floor = ((seen["classes"] == FLOOR) & (seen["depth"] < FARTHEST)).flatten(1)
+    assert floor.any(1).sum() > 15
+    assert height[floor].min() > -0.01 and height[floor].max() < 0.03  # a carpet is 2 cm thick
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_normals_have_length_one_and_face_the_camera(kind):
+    seen = render(keys(30), 24, kind)
+    assert torch.allclose(seen["normals"].norm(dim=1), torch.ones(()), atol=1e-5)
+    rays = points(torch.ones_like(seen["depth"]), seen["focal"])
+    assert ((seen["normals"] * rays).sum(1) < 1e-5).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_normals_are_those_of_the_depth(kind):
+    seen = render(keys(30), 48, kind)
+    world, normals = points(seen["depth"], seen["focal"]), seen["normals"]
+    right, down = (
+        world[..., :-1, 1:] - world[..., :-1, :-1],
+        world[..., 1:, :-1] - world[..., :-1, :-1],
+    )
+    measured = torch.linalg.cross(down, right, dim=1)
+    measured = measured / measured.norm(dim=1, keepdim=True)
+    here = normals[..., :-1, :-1]
+    agreeing = (measured * here).sum(1) > 0.999
+    same = [normals[..., 1:, :-1], normals[..., :-1, 1:]]  # its neighbors: so it is on one plane
+    plane = torch.stack([(other - here).abs().amax(1) < 1e-4 for other in same]).all(0)
+    plane &= seen["depth"][:, 0, :-1, :-1] < 20  # float32 differences are too coarse farther away
+    assert share(plane) > 0.3
+    assert share(agreeing[plane]) > 0.97  # but between parallel planes, one behind the other
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_both_views_see_lies_at_one_place(kind):
+    seen, size = render(keys(20), 64, kind, second=True), 64
+    focal = seen["focal"][:, None, None]
+    moved = rotate(seen["rotation"], points(seen["depth"], seen["focal"]).flatten(2))
+    moved = moved + seen["translation"][..., None]
+    column, row = (moved[:, :2] / moved[:, 2:] * focal + size / 2).floor().long().unbind(1)
+    found = (moved[:, 2] > 0.1) & (row >= 0) & (row < size) & (column >= 0) & (column < size)
+    found &= (seen["depth"] < FARTHEST).flatten(1)
+    assert share(found) > 0.4
+    place = (row * size + column).clamp(0, size**2 - 1)[:, None].expand(-1, 3, -1)
+
+    other = points(seen["second_depth"], seen["focal"]).flatten(2).gather(2, place)
+    normal = seen["second_normals"].flatten(2).gather(2, place)
+    apart = (normal * (moved - other)).sum(1).abs() / moved[:, 2]  # from the plane that is seen
+    assert share(apart[found] < 1e-3) > 0.8  # others are hidden, or at an edge
+    nearer = moved[:, 2] < 0.8 * other[:, 2]
+    assert share(nearer[found]) < 0.03  # at edges: else the second view would have seen them
+
+
+def test_colors_do_not_give_depth_away():
+    seen = render(keys(2400), 16)
+    depth = seen["depth"].flatten(1)
+    red, green, blue = (seen["image"].long() // 32).flatten(2).unbind(1)
+    color = 64 * red + 8 * green + blue
+    known, asked = (depth[:1800], color[:1800]), (depth[1800:], color[1800:])
+    middle = known[0].median()
+    guess = torch.full((512,), middle.item())
+    for number in known[1].unique():
+        guess[number] = known[0][known[1] == number].median()
+
+    def relative_error(prediction):
+        return ((prediction - asked[0]).abs() / asked[0]).mean()
+
+    by_color, by_none = relative_error(guess[asked[1]]), relative_error(middle)
+    assert 0.9 * by_none < by_color < 1.15 * by_none
+
+
+def test_scenes_are_a_source():
+    scenes = Scenes(3, size=(16, 24), seed=5)
+    assert len(scenes) == len(scenes.names) == 3 and scenes.has <= {"image", "depth", *RULES}
+    sample = scenes.read(2)
+    shapes = {name: (value.dtype, tuple(value.shape)) for name, value in sample.items()}
+    assert shapes == {
+        "image": (torch.uint8, (3, 16, 24)),
+        "depth": (torch.float32, (1, 16, 24)),
+        "normals": (torch.float32, (3, 16, 24)),
+        "classes": (torch.float32, (1, 16, 24)),
+    }
+    assert set(scenes.read(0, {"depth"})) == {"depth"}
+    with pytest.raises(IndexError):
+        scenes.read(3)
+
+
+def test_a_source_holds_what_is_rendered():
+    scenes, made = Scenes(CHUNK + 2, size=16, seed=5), render(keys(CHUNK + 2, seed=5), 16)
+    for index in (CHUNK + 1, 0):
+        sample = scenes.read(index)
+        assert torch.equal(sample["image"], made["image"][index])
+        assert torch.equal(sample["classes"], made["classes"][index].float())
+        assert torch.allclose(sample["depth"], made["depth"][index], rtol=1 / 2000)
+        assert torch.allclose(sample["normals"], made["normals"][index], atol=1 / 2000)
+    sample["image"].zero_()
+    assert torch.equal(scenes.read(0)["image"], made["image"][0])
+
+
+def test_all_scenes_can_be_made_beforehand():
+    assert list(Scenes(CHUNK + 2, size=8).prepare()) == [CHUNK, CHUNK + 2]
+
+
+def test_a_pickled_source_is_small_and_gives_the_same():
+    scenes = Scenes(200, size=32)
+    before = scenes.read(7)
+    data = pickle.dumps(scenes)
+    assert len(data) < 20_000
+    after = pickle.loads(data).read(7)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+@pytest.mark.skipif("fork" not in torch.multiprocessing.get_all_start_methods(), reason="no fork")
+def test_forked_processes_share_what_they_make():
+    scenes = Scenes(4, size=8)
+    child = get_context("fork").Process(target=scenes.read, args=(0,))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0 and scenes._kept["made"].all()
+    assert torch.equal(scenes._kept["image"], render(keys(4), 8)["image"])
+
+
+def test_scenes_can_be_trained_on():
+    from sgmim.data.batches import Batches
+
+    batches = Batches(Scenes(8, size=32), size=(16, 16), batch=4, needs=("image", "depth"))
+    batch = next(batches(0))
+    assert batch["image"].shape == (4, 3, 16, 16) and batch["depth"].shape == (4, 1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"kind": "room"}, "did you mean 'rooms'"),
+        ({"count": 0}, "ask for 1 or more"),
+        ({"size": 1024}, "1023"),
+        ({"size": 0}, "0 x 0"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(options, told):
+    with pytest.raises(ConfigurationError, match=told):
+        Scenes(**options)
+
+
+def test_the_sky_is_far_away():
+    seen = render(keys(30), 24, "streets")
+    assert (seen["depth"][seen["classes"] == SKY] == FARTHEST).all()

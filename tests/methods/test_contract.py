@@ -1,0 +1,93 @@
+"""What every method promises on every encoder it takes."""
+
+import pytest
+import torch
+
+from conftest import TINY, batch_for, tiny
+from sgmim.masking import refine
+from sgmim.methods.sgmim import SGMIM
+from sgmim.methods.simmim import SimMIM
+
+METHODS = {
+    "simmim": (SimMIM, {}),
+    "sgmim": (SGMIM, {}),
+    "sgmim as in the authors' code": (SGMIM.paper_code, {}),
+    "random": (SGMIM, {"guidance_mask": "random"}),
+    "same": (SGMIM, {"guidance_mask": "same"}),
+    "none": (SGMIM, {"guidance_mask": "none"}),
+    "transformer": (SGMIM, {"extractor": "transformer"}),
+    "siamese": (SGMIM, {"extractor": "siamese"}),
+    "conv": (SGMIM, {"extractor": "conv"}),
+    "conv, kept": (SGMIM, {"extractor": "conv", "hidden_context": "keep"}),
+    "transformer, kept": (SGMIM, {"extractor": "transformer", "hidden_context": "keep"}),
+    "siamese, kept": (SGMIM, {"extractor": "siamese", "hidden_context": "keep"}),
+    "learned": (SGMIM, {"positions": "learned", "fusion_blocks": 2}),
+    "normals": (SGMIM, {"knowledge": "normals", "channels": 3}),
+}
+
+
+@pytest.fixture(params=TINY)
+def encoder(request):
+    torch.manual_seed(0)
+    return tiny(request.param)
+
+
+@pytest.fixture(params=METHODS)
+def method(request, encoder):
+    make, options = METHODS[request.param]
+    return make(encoder, **options)
+
+
+def test_it_learns_and_leaves_no_parameter_without_gradient(method):
+    batch = batch_for(method)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(6):
+        loss = sum(method(batch).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert not [name for name, p in method.named_parameters() if p.grad is None]
+
+
+def test_it_needs_no_more_than_it_says(method):
+    batch = batch_for(method)
+    method({name: batch[name] for name in (*method.needs, "key")})
+
+
+def test_what_it_does_to_an_image_does_not_depend_on_the_rest_of_the_batch(method):
+    batch = batch_for(method, size=3)
+    both = method({name: tensor[:2] for name, tensor in batch.items()})
+    alone = [method({name: t[i : i + 1] for name, t in batch.items()}) for i in range(2)]
+    for name, loss in both.items():
+        mean = (alone[0][name] + alone[1][name]) / 2
+        torch.testing.assert_close(loss, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_the_pictures_show_every_image_whole(method):
+    batch = batch_for(method)
+    pictures = method.eval().pictures(batch)
+    assert {"image", "image, hidden", "image, painted"} <= pictures.keys()
+    for picture in pictures.values():
+        assert picture.shape[0] == 2 and picture.shape[2:] == batch["image"].shape[2:]
+    assert pictures["image, painted"].isfinite().all()
+
+
+def test_nothing_it_paints_depends_on_image_patches_that_are_hidden(method):
+    batch = batch_for(method)
+    hidden = refine(method.mask(batch["key"]), method.encoder.patch)[:, None]
+    other = batch | {"image": batch["image"].where(~hidden, torch.randn_like(batch["image"]))}
+    one, two = method.eval().pictures(batch), method.pictures(other)
+    painted = "image, painted"
+    torch.testing.assert_close(one[painted], two[painted], rtol=0, atol=0)
+    answers = [name for name in one if name.endswith("predicted")]
+    for name in answers:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_it_takes_images_of_any_channels(channels):
+    method = SGMIM(tiny("swin", channels=channels))
+    assert sum(method(batch_for(method)).values()).isfinite()

@@ -1,0 +1,129 @@
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from conftest import golden
+from sgmim.encoders import make_encoder
+from sgmim.errors import ConfigurationError
+from sgmim.objective import Objective, Task
+from sgmim.optim import adamw, groups, layer_scales, officially_spared, spared
+
+SWIN = ("swin_tiny_patch4_window7_224", {"embed_dim": 8, "num_heads": (1, 2, 4, 8)})
+SWINV2 = ("swinv2_tiny_window8_256", {"embed_dim": 8, "num_heads": (1, 2, 4, 8)})
+VIT = ("vit_tiny_patch16_224", {"embed_dim": 8, "num_heads": 2, "depth": 4})
+BEIT = ("simmim_vit_tiny_patch16", {"embed_dim": 8, "num_heads": 2, "depth": 4})
+BACKBONES = [SWIN, SWINV2, VIT, BEIT]
+
+
+def painter(backbone, kind=Objective):
+    """An objective around an encoder: a mask token and a head besides."""
+    objective = kind()
+    objective.encoder = make_encoder(backbone[0], image_size=64, options=backbone[1])
+    objective.token = nn.Parameter(torch.zeros(objective.encoder.patch_dim))
+    objective.head = nn.Linear(objective.encoder.dim, 3)
+    return objective
+
+
+def timms(name):
+    """timm's name for a parameter of the authors' Swin."""
+    name = name.removeprefix("encoder.").replace("rpe_mlp", "cpb_mlp").replace("norm3", "norm")
+    return re.sub(
+        r"layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) + 1}.downsample", name
+    )
+
+
+def ndim(name):
+    """1 for what has one dimension in the authors' models, else 2."""
+    ones = r"bias$|gamma_|norm\d?\.weight$|deconv_layers\.[147]\.weight|conv_layers\.1\.weight"
+    return 1 if re.search(ones, name) else 2
+
+
+@pytest.mark.parametrize(
+    ("run", "merge_as_layer"),
+    [
+        ("finetune_swin", False),
+        ("finetune_vit", False),
+        ("finetune_mae_vit", False),
+        ("finetune_depth_swinv2", True),
+    ],
+)
+def test_every_layer_learns_at_the_authors_rate(run, merge_as_layer):
+    theirs = golden("param_groups")[0]["groups"][run]
+    scales = {timms(name): entry["lr_scale"] for name, entry in theirs["parameters"].items()}
+    ours = layer_scales(scales, theirs["layer_decay"], merge_as_layer=merge_as_layer)
+    assert ours == pytest.approx(scales, rel=1e-9)
+
+
+@pytest.mark.parametrize("family", ["swin", "vit"])
+def test_pre_training_can_decay_exactly_what_simmim_decays(family):
+    theirs = golden("param_groups")[0]["groups"][f"pretrain_{family}"]
+    for is_spared, names in ((False, theirs["decay"]), (True, theirs["no_decay"])):
+        for name in names:
+            ours = officially_spared(name, ndim(name), plain=family == "vit", tuning=False)
+            assert ours == is_spared, name
+
+
+@pytest.mark.parametrize(
+    "run", ["finetune_swin", "finetune_vit", "finetune_mae_vit", "finetune_depth_swinv2"]
+)
+def test_fine_tuning_can_decay_exactly_what_the_authors_decay(run):
+    theirs = golden("param_groups")[0]["groups"][run]["parameters"]
+    for name, entry in theirs.items():
+        ours = officially_spared(name, ndim(name), plain="vit" in run, tuning=True)
+        assert ours == (entry["weight_decay"] == 0), name
+
+
+@pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: backbone[0])
+@pytest.mark.parametrize("exclude", ["recommended", "official", "none"])
+def test_every_trained_parameter_is_in_one_group(backbone, exclude):
+    objective = painter(backbone)
+    objective.head.bias.requires_grad_(False)
+    members = [
+        name
+        for group in groups(objective, exclude=exclude, layer_decay=0.9)
+        for name, _ in group["params"]
+    ]
+    trained = [name for name, p in objective.named_parameters() if p.requires_grad]
+    assert sorted(members) == sorted(trained)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: backbone[0])
+def test_only_matrices_and_kernels_decay(backbone):
+    objective = painter(backbone)
+    decayed = {name for name, _ in objective.named_parameters()} - spared(objective)
+    assert all(re.search(r"(proj|qkv|fc1|fc2|reduction|head)\.weight$", name) for name in decayed)
+
+
+def test_a_bias_table_of_swin_decays_in_the_authors_pre_training_but_not_in_their_fine_tuning():
+    table = "encoder.backbone.layers.0.blocks.0.attn.relative_position_bias_table"
+    assert table not in spared(painter(SWIN), "official")
+    assert table in spared(painter(SWIN, Task), "official")
+    assert table in spared(painter(SWIN))
+    assert "token" in spared(painter(SWIN), "official")
+    assert "token" not in spared(painter(BEIT), "official")
+
+
+@pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: backbone[0])
+def test_the_rate_rises_from_the_stem_to_the_head(backbone):
+    optimizer = adamw(painter(backbone), lr=1.0, layer_decay=0.5)
+    rates = {name: g["lr"] for g in optimizer.param_groups for name in g["param_names"]}
+    blocks = [
+        rates[name]
+        for name in painter(backbone).state_dict()
+        if name.endswith("norm1.weight")  # one a block, in order
+    ]
+    assert blocks == [0.5 ** (len(blocks) - i) for i in range(len(blocks))]
+    assert rates["encoder.backbone.patch_embed.proj.weight"] == 0.5 ** (len(blocks) + 1)
+    assert rates["head.weight"] == rates["token"] == 1.0
+
+
+def test_the_optimizer_has_a_fused_kernel():
+    assert adamw(painter(VIT), lr=1e-3).defaults["fused"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_unknown_exclusion_is_named():
+    with pytest.raises((ConfigurationError, TypeError), match="official"):
+        spared(painter(VIT), "officially")
