@@ -1,6 +1,8 @@
 """From options to a run: what 'sgmim pretrain' and 'sgmim finetune' have in common."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +16,16 @@ from sgmim import __version__, distributed, memory, runs
 from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
-from sgmim.encoders import Encoder, encoder_names, make_encoder
+from sgmim.encoders import Encoder, make_encoder
 from sgmim.encoders.files import initialize, saved_options
-from sgmim.errors import ConfigurationError, nearest
-from sgmim.files import write_whole
-from sgmim.masking import keys
+from sgmim.errors import ConfigurationError, DataError
 from sgmim.objective import Batch, Objective
 from sgmim.optim import adamw
 from sgmim.options import Parser, find, named
 from sgmim.sources import make_source
 
 PREVIEWED = 6  # samples on a picture sheet
-FREE = ("run", "device", "dry_run", "recipe", "batches.workers")  # may differ when a run goes on
+FREE = ("run", "device", "dry_run", "recipe", "license", "batches.workers")  # when a run goes on
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
 
 
@@ -36,7 +36,6 @@ class Run:
     command: str
     name: str  # of the method or task
     config: Namespace
-    parser: Parser
     folder: Path
     encoder: Encoder
     objective: Objective
@@ -45,13 +44,13 @@ class Run:
     plan: runs.Plan
     optimizer: Optimizer
     started_from: str  # what the encoder's weights are
+    preview: Batch | None  # the samples of the picture sheets
+    activations: int  # bytes an image
 
-    def train(self) -> None:
-        """Run it to the end, and go on if it has begun."""
-        if distributed.is_main():
-            text = f"# {self.command} {self.name}, sgmim {__version__}\n{self.written()}"
-            write_whole(self.folder / "config.yaml", lambda file: file.write(text.encode()))
-        runs.train(
+    def train(self) -> Objective:
+        """Run it to the end, and go on if it has begun; returns what it hands over."""
+        recipe = Path(str(self.config.recipe[0])).stem if self.config.recipe else ""
+        return runs.train(
             self.objective,
             self.optimizer,
             self.batches,
@@ -60,54 +59,46 @@ class Run:
             seed=self.config.seed,
             images=len(self.source),
             configuration=self.fingerprint(),
+            recipe=self.written(),
             metadata={
                 "method": self.name,
-                "recipe": str(self.config.recipe[0]) if self.config.recipe else "",
+                "recipe": recipe,
                 "normalization": self.config.batches.normalization,
                 "license": self.config.license,
                 "started_from": self.started_from,
             },
-            preview=self.preview(),
+            preview=self.preview if distributed.is_main() else None,
         )
-
-    def preview(self) -> Batch | None:
-        if not distributed.is_main():
-            return None
-        few = Subset(self.source, count=min(PREVIEWED, len(self.source)))
-        sized = {"size": self.encoder.image_size, "batch": PREVIEWED}
-        how = {"needs": self.objective.needs, "device": self.batches.device}
-        batch = next(in_order(few, normalization=self.batches.normalization, **sized, **how))
-        return batch | {"key": torch.arange(len(batch["image"]), device=self.batches.device)}
 
     def written(self) -> str:
         """The configuration as a recipe."""
-        kept = self.config.clone()
-        for name in ("recipe", "dry_run"):
-            kept.pop(name, None)
-        return self.parser.dump(kept, skip_validation=True)
+        options = _without(self.config, "recipe", "dry_run")
+        plain = json.loads(json.dumps(options, default=str))
+        head = f"# {self.command} {self.name}, sgmim {__version__}\n"
+        return head + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
     def fingerprint(self) -> dict[str, Any]:
         """What has to be the same for a run to go on."""
-        kept = self.config.clone()
-        for name in (*FREE, *(f"training.{option}" for option in FREE_PLAN)):
-            kept.pop(name, None)
-        return kept.as_dict()
+        return _without(self.config, *FREE, *(f"training.{option}" for option in FREE_PLAN))
 
     def told(self) -> str:
         """The plan of the run, for people."""
-        steps, images = self.plan.length(len(self.source)), len(self.source)
+        plan, images, processes = self.plan, len(self.source), distributed.world()
+        steps, maps = plan.length(images), sorted(self.source.has - {"image"})
         size = " x ".join(map(str, self.encoder.image_size))
         count = sum(p.numel() for p in self.objective.parameters()) / 1e6
         of_it = sum(p.numel() for p in self.encoder.parameters()) / 1e6
+        parts = f", in {plan.accumulate} micro-batches each" if plan.accumulate > 1 else ""
+        shared = f", on {processes} processes" if processes > 1 else ""
         lines = {
             "runs": f"{self.command} {self.name} in {self.folder}",
             "encoder": f"{self.encoder.name} for {size} pixels, {of_it:.1f} M parameters of "
             f"{count:.1f} M; weights: {self.started_from}",
-            "data": f"{images} images with {', '.join(sorted(self.source.has))}",
-            "steps": f"{steps} of {self.plan.batch} images ({steps * self.plan.batch / images:.1f} "
-            f"epochs), {self.plan.accumulate} micro-batches each, {distributed.world()} processes",
-            "rate": f"{self.plan.rate:.3g}, {self.plan.schedule}",
-            "memory": memory.told(self.objective, self.plan.micro_batch // distributed.world()),
+            "data": f"{images} images{' with ' * bool(maps)}{', '.join(maps)}",
+            "steps": f"{steps} of {plan.batch} images ({steps * plan.batch / images:.1f} epochs)"
+            f"{parts}{shared}",
+            "rate": f"{plan.rate:.3g}, {plan.schedule}",
+            "memory": memory.told(self.objective, self.activations, plan.micro_batch // processes),
         }
         return "\n".join(f"{name:<8} {line}" for name, line in lines.items())
 
@@ -125,17 +116,19 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     Raises:
         ConfigurationError, DataError, FileError: whatever is wrong, before any training.
     """
-    parser, name, config = read(command, room, part, arguments, **defaults)
-    device = distributed.start(config.device)
-    torch.manual_seed(config.seed)
-    encoder, started_from = _encoder(config)
-    objective = find(room, name)(encoder, **config[part].as_dict())
+    name, config = read(command, room, part, arguments, **defaults)
+    with _checked("device and seed"):
+        device = distributed.start(config.device)
+        torch.manual_seed(config.seed)
+    with _checked("encoder"):
+        encoder, started_from = _encoder(config)
+    with _checked(part):
+        objective = find(room, name)(encoder, **config[part].as_dict())
     plan = runs.Plan(**config.training.as_dict())
     source = make_source(**config.data.as_dict())
     if source is None:
         raise ConfigurationError("there is no data: give --data.images FOLDER or --data.scenes N")
     objective.check(source.has)
-    objective.to(device)
     batches = Batches(
         source,
         size=encoder.image_size,
@@ -147,18 +140,25 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         device=device,
         **config.batches.as_dict(),
     )
-    optimizer = adamw(objective, lr=plan.rate, **config.optimizer.as_dict())
+    preview = _preview(source, objective, batches)
+    shapes = {name: tuple(value.shape[1:]) for name, value in (preview or {}).items()}
+    told = " and ".join(f"{name} {shapes.get(name)}" for name in objective.needs)
+    with _checked(f"{part} or encoder", f"with {told} a sample"):
+        activations = memory.activations(objective, preview) if preview else 0
+    objective.to(device)
+    with _checked("optimizer"):
+        optimizer = adamw(objective, lr=plan.rate, **config.optimizer.as_dict())
     folder = config.run or Path("runs") / f"{command}_{name}"
     return Run(
-        command, name, config, parser, folder, encoder, objective, source, batches, plan,
-        optimizer, started_from,
+        command, name, config, folder, encoder, objective, source, batches, plan, optimizer,
+        started_from, preview, activations,
     )  # fmt: skip
 
 
 def read(
     command: str, room: str, part: str, arguments: Sequence[str], **defaults: Any
-) -> tuple[Parser, str, Namespace]:
-    """The options of a run, checked against what they are for."""
+) -> tuple[str, Namespace]:
+    """What is run, and its options."""
     name, rest = named(arguments, command, room)
     parser = Parser(command, f"{command} {name}: {find(room, name).__doc__ or ''}".split("\n")[0])
     parser.add_argument(f"--{command}", type=str, default=name, help=f"which of the {room}")
@@ -187,31 +187,60 @@ def read(
     if command == "finetune":
         parser.add("test", make_source)
     parser.set_defaults(defaults)
-    rest = [word.replace("--dry-run", "--dry_run") for word in rest]
-    if init := _value(rest, "--init"):
-        size = _value(rest, "--encoder.image_size")
-        changes = {"image_size": yaml.safe_load(size)} if size else {}
-        saved = saved_options(init, **changes)
-        parser.set_defaults({f"encoder.{name}": value for name, value in saved.items()})
-    return parser, name, parser.read(rest)
+    rest = ["--dry_run" if word == "--dry-run" else word for word in rest]
+    parser.set_defaults(_saved_encoder(parser.read(rest, defaults=False)))
+    config = parser.read(rest)
+    if config[command] != name:
+        raise ConfigurationError(f"'{command} {name}' was asked for, and --{command} differs")
+    return name, config
+
+
+def _saved_encoder(given: Namespace) -> dict[str, Any]:
+    """The options of the encoder that a run starts from, as defaults of its own."""
+    if not given.get("init"):
+        return {}
+    size = given.get("encoder.image_size")
+    saved = saved_options(given.init, **({"image_size": size} if size else {}))
+    if given.get("encoder.name", saved.get("name")) != saved.get("name"):
+        return {}
+    return {f"encoder.{name}": value for name, value in saved.items()}
 
 
 def _encoder(config: Namespace) -> tuple[Encoder, str]:
     """The encoder that was asked for, and what its weights are."""
-    options = config.encoder.as_dict()
-    if options["name"] not in encoder_names():
-        make_encoder(**options)  # says what is near
-    encoder = make_encoder(**options)
+    encoder = make_encoder(**config.encoder.as_dict())
     if config.init:
         return encoder, f"{config.init}: {initialize(encoder, config.init)}"
-    return encoder, "timm's pre-trained" if options["pretrained"] else "new"
+    return encoder, "timm's pre-trained" if config.encoder.pretrained else "new"
 
 
-def _value(arguments: Sequence[str], option: str) -> str | None:
-    """What an option is given, before all options are known."""
-    for place, word in enumerate(arguments):
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-        if word == option and place + 1 < len(arguments):
-            return arguments[place + 1]
-    return None
+def _preview(source: Source, objective: Objective, batches: Batches) -> Batch | None:
+    """A few samples; none if all of those are broken, which is for the run to weigh."""
+    few = Subset(source, count=min(PREVIEWED, len(source)))
+    how = {"needs": objective.needs, "normalization": batches.normalization}
+    size = objective.encoder.image_size
+    found = in_order(few, size=size, batch=PREVIEWED, device=batches.device, broken={}, **how)
+    batch = next(found, None)
+    if batch is None:
+        return None
+    return batch | {"key": torch.arange(len(batch["image"]), device=batches.device)}
+
+
+@contextmanager
+def _checked(part: str, where: str = "") -> Iterator[None]:
+    """One line for what torch and timm raise of odd values, which can be anything."""
+    try:
+        yield
+    except (ConfigurationError, DataError, OSError):
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).strip().partition("\n")[0]
+        wrong = f"these options of {part} do not work{where and ' '}{where}: {reason}"
+        raise ConfigurationError(wrong) from error
+
+
+def _without(config: Namespace, *names: str) -> dict[str, Any]:
+    kept = config.clone()
+    for name in names:
+        kept.pop(name, None)
+    return kept.as_dict()

@@ -4,6 +4,7 @@ A command is a file in sgmim/commands; its docstring's first line is its help.
 """
 
 import ast
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -22,7 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trace = "--traceback" in arguments
     arguments = [argument for argument in arguments if argument != "--traceback"]
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads this, such as 'head', has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ConfigurationError, DataError, FileError, OSError) as error:
         if trace:
             raise

@@ -1,19 +1,18 @@
 """A run that is done: its model, ready to predict."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sgmim import distributed
+from sgmim.assembly import read
 from sgmim.encoders import make_encoder
-from sgmim.errors import ConfigurationError, DataError, FileError
+from sgmim.errors import DataError, FileError
 from sgmim.objective import Objective
 from sgmim.options import find
-from sgmim.runs import OBJECTIVE
+from sgmim.runs import CONFIG, OBJECTIVE
 
 ROOMS = {"pretrain": ("methods", "method"), "finetune": ("tasks", "task")}
 
@@ -33,16 +32,12 @@ def open_run(folder: Path, command: str, device: str = "auto") -> Finished:
         ConfigurationError: it is a run of another command.
         DataError: its weights do not fit its configuration.
     """
-    from sgmim.assembly import read  # noqa: PLC0415
-
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     if not path.is_file() or not (folder / OBJECTIVE).is_file():
-        raise FileError(f"{folder} holds no finished run: config.yaml and {OBJECTIVE} are expected")
-    written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if command not in written:
-        raise ConfigurationError(f"{folder} is not a run of 'sgmim {command}'")
+        raise FileError(f"{folder} holds no finished run: {CONFIG} and {OBJECTIVE} are expected")
     room, part = ROOMS[command]
-    _, name, config = read(command, room, part, [f"--recipe={path}"])
+    # the weights are in the run: what it was started from need not be there any more
+    name, config = read(command, room, part, [f"--recipe={path}", "--init=null"])
     encoder = make_encoder(**(config.encoder.as_dict() | {"pretrained": False}))
     objective = find(room, name)(encoder, **config[part].as_dict())
     try:

@@ -3,45 +3,51 @@
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from sgmim.objective import Objective
+from sgmim.objective import Batch, Objective
 
 MIB = 2**20
 
 
-def activations(objective: Objective) -> int:
-    """Bytes of fp32 that the forward pass of one image keeps for the backward pass.
+def activations(objective: Objective, batch: Batch) -> int:
+    """Bytes of fp32 that the forward pass keeps for the backward pass, for each image of a batch.
 
-    Counted on a copy without content, so nothing is computed.
+    Counted on a copy without content, so nothing is computed; of the batch only its shapes are
+    used. What raises here would raise in the first step.
     """
     model = copy.deepcopy(objective).to("meta")
-    own = {id(p) for p in model.parameters()}
-    height, width = objective.encoder.image_size
-    batch = {name: torch.empty(1, 1, height, width, device="meta") for name in model.needs}
-    batch["image"] = torch.empty(1, objective.encoder.channels, height, width, device="meta")
-    batch["key"] = torch.zeros(1, dtype=torch.int64, device="meta")
-    kept: dict[int, tuple[Tensor, int]] = {}
+    one = {name: torch.empty_like(value[:1], device="meta") for name, value in batch.items()}
+    own = {_storage(parameter) for parameter in model.parameters()}
+    kept: dict[int, Tensor] = {}  # a storage is known by its address, so it is kept alive
 
     def keep(tensor: Tensor) -> Tensor:
-        if id(tensor) not in own and not isinstance(tensor, nn.Parameter):
-            storage = tensor.untyped_storage()
-            kept[storage._cdata] = (tensor, storage.nbytes())
+        if _storage(tensor) not in own:
+            kept[_storage(tensor)] = tensor
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        losses = model(batch)
+        losses = model(one)
     del losses
-    return sum(size for _, size in kept.values())
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-def told(objective: Objective, images: int) -> str:
-    """An estimate for people: weights, gradients, AdamW's two moments, activations."""
-    weights = sum(p.numel() * 4 for p in objective.parameters())
-    each = activations(objective)
-    total = 4 * weights + images * each
+def told(objective: Objective, each: int, images: int) -> str:
+    """An estimate for people: weights, gradients, AdamW's two moments, activations.
+
+    Args:
+        objective: with the weights.
+        each: bytes of an image's activations.
+        images: at once in one process.
+    """
+    fixed = 4 * sum(4 * parameter.numel() for parameter in objective.parameters())
+    total = fixed + images * each
     return (
-        f"about {total / MIB:,.0f} MiB a process: {4 * weights / MIB:,.0f} for weights, gradients "
-        f"and AdamW, {each / MIB:,.1f} an image for activations in fp32 (about half in bf16)"
+        f"about {total / MIB:,.0f} MiB a process: {fixed / MIB:,.0f} for weights, gradients and "
+        f"AdamW, {each / MIB:,.1f} an image for activations in fp32 (about half in bf16)"
     )
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module, resources
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from sgmim.errors import ConfigurationError, FileError, nearest, unknown
-from sgmim.objective import Objective, Task
+from sgmim.objective import Objective
 
 RECIPES = Path(str(resources.files("sgmim") / "recipes"))
 
@@ -32,46 +33,74 @@ class Parser(ArgumentParser):
             exit_on_error=False,
             allow_abbrev=False,
         )
+        self.parts: list[str] = []
 
     def add(self, name: str, build: Callable, skip: Iterable[str] = ()) -> None:
         """Make the keywords of `build` options under `name`."""
-        add = self.add_class_arguments if inspect.isclass(build) else self.add_function_arguments
-        add(build, name, skip=set(skip), as_group=True)
+        self.parts.append(name)
+        group = self.add_argument_group((inspect.getdoc(build) or name).partition("\n")[0])
+        add = group.add_class_arguments if inspect.isclass(build) else group.add_function_arguments
+        add(build, name, skip=set(skip), as_group=False)
 
     def add_recipe(self) -> None:
         self.add_argument(
             "--recipe", action=ActionConfigFile, help="a recipe's name (sgmim list recipes) or file"
         )
 
-    def read(self, arguments: Sequence[str]) -> Namespace:
-        """What was asked for.
+    def read(self, arguments: Sequence[str], defaults: bool = True) -> Namespace:
+        """What was asked for; without `defaults`, that alone.
 
         Raises:
             ConfigurationError: an option or a line of the recipe is unknown or of the wrong type.
         """
         try:
-            return self.parse_args(list(arguments))
+            config = self.parse_args(list(arguments), defaults=defaults)
         except (ArgumentError, ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(self._explained(str(error))) from error
+        for part in self.parts:
+            if not isinstance(config.get(part, Namespace()), Namespace):
+                raise ConfigurationError(f"{part} takes names with values, not {config[part]!r}")
+        return config
 
     def _explained(self, message: str) -> str:
-        known = [word for word in self._option_string_actions if word.startswith("--")]
+        """What jsonargparse says of a mistake, in one line and without Python's names for types."""
         if stranger := re.search(r"unrecognized arguments: (--[^\s=]+)", message):
-            return f"no option {stranger[1]}{nearest(stranger[1], known)}; see '{self.prog} --help'"
-        if stranger := re.search(r"Group '(.+?)' does not accept option '(.+?)'", message):
-            word = f"--{stranger[1]}.{stranger[2]}"
-            return f"no option {word[2:]}{nearest(word, known)} in this recipe"
-        wrong = re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL)
-        if wrong:
-            return f"--{wrong[1]}: {_plain(wrong[2])}"
-        return message
+            return f"no option {self._near(stranger[1])}; see '{self.prog} --help'"
+        if stranger := re.search(r"Option '(.+?)' is not accepted", message):
+            return f"no option {self._near('--' + stranger[1])}, which the recipe speaks of"
+        if wrong := re.search(r'Parser key "([^"]+)":.*(?:Got|Given) value: (.*)', message, re.S):
+            return self._mistyped(*wrong.groups())
+        return re.sub(r"\s*\n\s*", " ", message.strip())
+
+    def _near(self, word: str) -> str:
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        return f"{word}{nearest(word, known)}"
+
+    def _mistyped(self, option: str, value: str) -> str:
+        if inside := re.match(r"NestedArg\(key='(.*)', val='?(.*?)'?\)", value):
+            value = f"{inside[1]}: {inside[2]}"
+        type_ = getattr(self._option_string_actions.get(f"--{option}"), "_typehint", None)
+        kinds = taken(type_)
+        return f"--{option} takes {' or '.join(kinds)}, not {value}{nearest(value, kinds)}"
 
 
-def _plain(message: str) -> str:
-    """jsonargparse's account of a wrong type, without Python's names for things."""
-    message = re.sub(r"<class '([\w.]+)'>", r"\1", message)
-    message = message.replace("typing.", "").replace("NoneType", "null")
-    return re.sub(r"\s*\n\s*", "; ", message.strip())
+WORDS = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
+WORDS |= {Path: "a path", type(None): "null", Any: "anything"}
+
+
+def taken(type_: Any) -> list[str]:
+    """What an option of some type can be, in words."""
+    inside, origin = get_args(type_), get_origin(type_)
+    if origin is Literal:
+        return [str(choice) for choice in inside]
+    if origin in (Union, UnionType):
+        return [word for kind in inside for word in taken(kind)]
+    if origin is tuple:
+        places = ["..." if kind is Ellipsis else taken(kind)[0] for kind in inside]
+        return [f"[{', '.join(places)}]"]
+    if origin is dict:
+        return [f"{{name: {taken(inside[1])[0]}, ...}}"]
+    return [WORDS.get(type_, str(type_))]
 
 
 def find(room: str, name: str) -> Any:
@@ -132,20 +161,18 @@ def named(arguments: Sequence[str], command: str, room: str) -> tuple[str, list[
     rest, said = list(arguments), None
     if rest and not rest[0].startswith("-"):
         said = rest.pop(0)
-    place = next((i for i, word in enumerate(rest) if word.split("=")[0] == "--recipe"), None)
-    if place is not None:
+    places = [i for i, word in enumerate(rest) if word.partition("=")[0] == "--recipe"]
+    if len(places) > 1:
+        raise ConfigurationError("a run has one recipe; options beside it take precedence")
+    for place in places:
         if "=" not in rest[place]:
             if place + 1 == len(rest):
                 raise ConfigurationError("--recipe needs a recipe's name or file")
             rest[place : place + 2] = [f"--recipe={rest[place + 1]}"]
         path = recipe_path(rest[place].partition("=")[2])
         rest[place] = f"--recipe={path}"
-        try:
-            recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ConfigurationError(f"{path} is no YAML: {error}") from error
-        written = recipe.get(command) if isinstance(recipe, dict) else None
-        if written is None:
+        written = _read_recipe(path).get(command)
+        if not isinstance(written, str):
             raise ConfigurationError(f"{path} is no recipe for 'sgmim {command}'")
         if said not in (None, written):
             raise ConfigurationError(f"the recipe is for {written}, but {said} was asked for")
@@ -158,3 +185,14 @@ def named(arguments: Sequence[str], command: str, room: str) -> tuple[str, list[
                 f"sgmim {command} WHAT? There is {', '.join(contents(room))}; or give a --recipe"
             )
     return said, rest
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f"line {place.line + 1} of {path}" if place else path
+        problem = getattr(error, "problem", None) or error
+        raise ConfigurationError(f"{where} is no YAML: {problem}") from error
+    return recipe if isinstance(recipe, dict) else {}

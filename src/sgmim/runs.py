@@ -12,8 +12,9 @@ runs/NAME/
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -34,6 +35,7 @@ from sgmim.errors import ConfigurationError, FileError
 from sgmim.files import write_whole
 from sgmim.objective import Batch, Objective
 
+CONFIG = "config.yaml"
 OBJECTIVE = "objective.safetensors"
 
 
@@ -76,7 +78,7 @@ class Plan:
     warmup_epochs: float = 10
     warmup_lr: float = 1e-6
     min_lr: float = 1e-5
-    milestones: tuple[float, ...] = (700,)
+    milestones: tuple[float, ...] = (700.0,)
     gamma: float = 0.1
     clip: float = 5.0
     precision: training.Precision = "auto"
@@ -88,10 +90,15 @@ class Plan:
     keep: int = 2
 
     def __post_init__(self):
-        positive = ("batch", "accumulate", "log_every", "keep", "epochs", "lr")
-        for name in positive:
-            if getattr(self, name) <= 0:
-                raise ConfigurationError(f"{name} is above 0, not {getattr(self, name)}")
+        for name in ("batch", "accumulate", "log_every", "keep", "epochs", "lr", "steps"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < inf:
+                raise ConfigurationError(f"{name} is above 0, not {value}")
+        for name in ("lr_per", "warmup_epochs", "clip", "ema", "save_every", "pictures_every"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigurationError(f"{name} is 0 or more, not {getattr(self, name)}")
+        if self.ema >= 1:
+            raise ConfigurationError(f"a moving average with a decay of {self.ema} never moves")
         if self.batch % self.accumulate:
             raise ConfigurationError(
                 f"a batch of {self.batch} images cannot be split into {self.accumulate} parts"
@@ -109,7 +116,7 @@ class Plan:
 
     def length(self, images: int) -> int:
         """Steps of the run on so many images."""
-        return self.steps or round(self.epochs * self._epoch(images))
+        return self.steps or max(1, round(self.epochs * self._epoch(images)))
 
     def schedule_for(self, images: int) -> schedules.Schedule:
         """The learning rate of every step."""
@@ -123,6 +130,8 @@ class Plan:
             case "late_cosine":
                 return schedules.CosineAfterWarmup(lr=self.rate, steps=steps, **rising, **low)
             case "up_and_down":
+                if not self.steps and self.epochs >= 2:  # the last of an odd number has min_lr
+                    steps = round(self.epochs // 2 * 2 * epoch)
                 return schedules.UpAndDown(lr=self.rate, steps=steps, **low)
         milestones = self.milestones if self.schedule == "multistep" else ()
         return schedules.Multistep(
@@ -149,10 +158,13 @@ def train(
     seed: int,
     images: int,
     configuration: dict[str, Any],
+    recipe: str,
     metadata: dict[str, Any],
     preview: Batch | None = None,
-) -> None:
+) -> Objective:
     """Train to the end of the plan, from the newest checkpoint in the folder if there is one.
+
+    Returns what the run hands over: the objective, or its moving average.
 
     Args:
         objective: on its device.
@@ -163,6 +175,7 @@ def train(
         seed: of the run.
         images: in the data.
         configuration: what has to be the same for a run to go on.
+        recipe: every option, for config.yaml.
         metadata: to be kept in the header of the encoder's file.
         preview: samples to draw pictures of.
 
@@ -174,6 +187,9 @@ def train(
     total, schedule = plan.length(images), plan.schedule_for(images)
     ema = MovingAverage(objective, plan.ema) if plan.ema else None
     start = _resume(folder, objective, optimizer, ema, configuration)
+    if distributed.is_main():  # not before it is known that the folder's run is this one
+        write_whole(folder / CONFIG, lambda file: file.write(recipe.encode()))
+    trained = ema.objective if ema else objective
     model = distributed.wrap(objective)
     if plan.compile:
         objective.compile()
@@ -201,10 +217,9 @@ def train(
             configuration=configuration,
             keep=plan.keep,
         )
-        kept = ema.objective if ema else objective
-        save_encoder(kept.encoder, folder, step=done, **metadata)
+        save_encoder(trained.encoder, folder, step=done, **metadata)
 
-    log = Log(folder, plan, batches)
+    log = Log(folder, plan, batches, start)
     with _progress(total, start) as advance:
         for step in steps if start < total else ():
             done = step.number + 1
@@ -218,36 +233,46 @@ def train(
             if done == total:
                 break
     if distributed.is_main():
-        kept = ema.objective if ema else objective
-        state = {name: t.detach().cpu().contiguous() for name, t in kept.state_dict().items()}
+        state = {name: t.detach().cpu().contiguous() for name, t in trained.state_dict().items()}
         write_whole(folder / OBJECTIVE, lambda f: f.write(safetensors.torch.save(state)))
+    return trained
 
 
 class Log:
     """Lines of log.jsonl: losses, rate, images a second, share of the time spent waiting."""
 
-    def __init__(self, folder: Path, plan: Plan, batches: Batches):
+    def __init__(self, folder: Path, plan: Plan, batches: Batches, start: int = 0):
         self.path, self.plan, self.batches = folder / "log.jsonl", plan, batches
-        self.last, self.waited, self.number = perf_counter(), batches.waited, None
+        self.last, self.waited, self.done = perf_counter(), batches.waited, start
+        if distributed.is_main():
+            self._forget(start)
 
     def write(self, step: training.Step) -> dict[str, float]:
         now, waited = perf_counter(), self.batches.waited
         numbers = distributed.mean(training.read(step))
-        steps = step.number - (
-            step.number - self.plan.log_every if self.number is None else self.number
-        )
+        done = step.number + 1
         row = {
-            "step": step.number + 1,
+            "step": done,
             **numbers,
-            "images_per_second": steps * self.plan.batch / (now - self.last),
+            "images_per_second": (done - self.done) * self.plan.batch / (now - self.last),
             "waiting": (waited - self.waited) / (now - self.last),
             "replaced": len(self.batches.replaced),
         }
-        self.last, self.waited, self.number = now, waited, step.number
+        self.last, self.waited, self.done = now, waited, done
         if distributed.is_main():
             with _writable(self.path), open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         return row
+
+    def _forget(self, start: int) -> None:
+        """Drop the lines of steps that were not saved, which come again, and a torn last line."""
+        if not self.path.is_file():
+            return
+        kept = b""
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            with suppress(ValueError):
+                kept += line if json.loads(line)["step"] <= start else b""
+        write_whole(self.path, lambda file: file.write(kept))
 
 
 def draw(objective: Objective, batch: Batch, normalization: str, folder: Path, step: int) -> Path:

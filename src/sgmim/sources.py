@@ -60,7 +60,7 @@ def make_source(
         source = Images(images, maps, scale=scale, hole=hole, max_pixels=max_pixels)
     else:
         source = Scenes(scenes, size=scene_size, seed=scene_seed, kind=scene_kind)
-    if part != (0.0, 1.0) or count:
+    if tuple(part) != (0.0, 1.0) or count is not None:
         source = Subset(source, part, count)
     if live:
         source = WithMap(source, live, LIVE[live])

@@ -1,4 +1,5 @@
 import os
+import pickle
 import signal
 from itertools import islice
 
@@ -67,6 +68,7 @@ def test_maps_lie_on_the_image(source):
         assert (batch["image"][:, :1] - batch["depth"]).abs().max() < 1 / 128
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # for want of cores
 @pytest.mark.parametrize("workers", [1, 3])
 def test_batches_are_the_same_for_any_number_of_workers(source, workers):
     same(take(source, workers=workers), take(source))
@@ -138,6 +140,12 @@ def test_a_folder_that_can_no_longer_be_read_ends_the_run(folder, source, worker
         take(source, broken_share=1.0, workers=workers)
 
 
+def test_what_workers_do_can_be_sent_to_spawned_ones(source):
+    cutter = batches(source).cutter
+    ours, theirs = pickle.loads(pickle.dumps(cutter))[0, 3], cutter[0, 3]
+    same([ours[0]], [theirs[0]])
+
+
 def test_waiting_is_counted(source):
     ours = batches(source)
     next(ours())
@@ -145,7 +153,7 @@ def test_waiting_is_counted(source):
 
 
 def test_a_map_that_the_data_lacks_is_refused(source):
-    with pytest.raises(ConfigurationError, match="no normals.*only depth, image.*sgmim knowledge"):
+    with pytest.raises(ConfigurationError, match=r"no normals.*only depth, image.*sgmim knowledge"):
         batches(source, needs=("image", "normals"))
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from conftest import golden
 from torchvision.transforms import RandomResizedCrop
 
+from conftest import golden
 from sgmim import draws
 from sgmim.data import geometry
 from sgmim.data.geometry import (

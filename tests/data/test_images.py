@@ -118,7 +118,7 @@ def test_a_folder_that_is_missing_is_a_file_error(photos):
 
 
 def test_a_folder_without_images_is_named(tmp_path):
-    with pytest.raises(DataError, match="no image in .*jpg"):
+    with pytest.raises(DataError, match=r"no image in .*jpg"):
         Images(tmp_path)
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_no_list_is_refused(photos):
 
 def test_two_images_must_differ_in_more_than_the_suffix(photos):
     save(photos / "summer" / "lake.png")
-    with pytest.raises(DataError, match="both summer/lake.JPEG and summer/lake.png"):
+    with pytest.raises(DataError, match=r"both summer/lake\.JPEG and summer/lake\.png"):
         Images(photos)
 
 
@@ -206,7 +206,7 @@ def test_a_scale_that_contradicts_the_note_is_refused(photos, depth):
 
 
 def test_a_scale_for_a_map_that_is_not_there_is_refused(photos, depth):
-    with pytest.raises(ConfigurationError, match="no map 'detph'.*'depth'"):
+    with pytest.raises(ConfigurationError, match=r"no map 'detph'.*'depth'"):
         Images(photos, {"depth": depth}, scale={"detph": 256.0})
 
 

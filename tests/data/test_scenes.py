@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sgmim import draws
+from sgmim.data.batches import Batches
 from sgmim.data.cameras import pixel_rays, rotate
 from sgmim.data.geometry import RULES
 from sgmim.data.raycast import cast
@@ -60,39 +61,34 @@ def test_depth_is_plausible(kind, most):
     }  # fmt: skip
 
 
+def radius(group, name, point):
+    """How far out in each solid points are, (b, 3, n): its surface is at 1."""
+    x, y, z = (point[:, None] - group.center[..., None]).unbind(2)
+    cos, sin = group.yaw.cos()[..., None], group.yaw.sin()[..., None]
+    turned = torch.stack([cos * x - sin * z, y, sin * x + cos * z], 2)
+    x, y, z = (turned.abs() / group.half[..., None]).unbind(2)
+    shape = {
+        "balls": (x**2 + y**2 + z**2).sqrt(),
+        "cylinders": torch.maximum((x**2 + z**2).sqrt(), y),
+        "logs": torch.maximum((y**2 + z**2).sqrt(), x),
+    }
+    return shape.get(name, torch.maximum(torch.maximum(x, y), z))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_ray_passes_through_a_solid_before_what_it_meets(kind):
     scene = draw(keys(16), kind)
     rays = rotate(scene.first.rotation, pixel_rays(scene.first.focal * 16, 16, 16))
     met, which = cast(scene.solids, scene.first.position, rays).min(1)
-    origin = scene.first.position[:, :, None]
 
-    def inside(fraction, shrunk):
-        """Which solids hold the points at a fraction of the way, by the formulas of the shapes."""
-        held = []
-        for name, group in zip(vars(scene.solids), scene.solids.groups, strict=True):
-            x, y, z = (origin + fraction * met[:, None] * rays)[:, :, None].unbind(1)
-            x, y, z = (
-                v - c[..., None] for v, c in zip((x, y, z), group.center.unbind(2), strict=True)
-            )
-            cos, sin = group.yaw.cos()[..., None], group.yaw.sin()[..., None]
-            x, z = cos * x - sin * z, sin * x + cos * z
-            x, y, z = (
-                v.abs() / r[..., None] for v, r in zip((x, y, z), group.half.unbind(2), strict=True)
-            )
-            radius = {
-                "balls": (x**2 + y**2 + z**2).sqrt(),
-                "cylinders": torch.maximum((x**2 + z**2).sqrt(), y),
-                "logs": torch.maximum((y**2 + z**2).sqrt(), x),
-            }.get(name, torch.maximum(torch.maximum(x, y), z))
-            held.append(radius < shrunk)
-        return torch.cat(held, 1)
+    def radii(way):
+        point = scene.first.position[..., None] + way * met[:, None] * rays
+        return torch.cat([radius(g, name, point) for name, g in vars(scene.solids).items()], 1)
 
-    for fraction in (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98):
-        held = inside(fraction, 0.999)
-        assert held[:, 0].all() and not held[:, 1:].any()
-    beyond = inside(1.001, 1).gather(1, which[:, None])[:, 0]  # in the solid, or out of the shell
-    assert share(beyond == (which > 0)) > 0.99  # but where a ray only grazes a solid
+    for way in (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98):
+        assert (radii(way)[:, 0] < 1).all() and (radii(way)[:, 1:] > 0.999).all()
+    entered = radii(1.001).gather(1, which[:, None])[:, 0] < 1
+    assert share(entered[which > 0]) > 0.98  # the other rays only graze what they meet
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,20 +112,22 @@ def test_normals_have_length_one_and_face_the_camera(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_normals_are_those_of_the_depth(kind):
     seen = render(keys(30), 48, kind)
-    world, normals = points(seen["depth"], seen["focal"]), seen["normals"]
-    right, down = (
-        world[..., :-1, 1:] - world[..., :-1, :-1],
-        world[..., 1:, :-1] - world[..., :-1, :-1],
-    )
-    measured = torch.linalg.cross(down, right, dim=1)
+    here, right, down = neighbors(points(seen["depth"], seen["focal"]))
+    measured = torch.linalg.cross(down - here, right - here, dim=1)
     measured = measured / measured.norm(dim=1, keepdim=True)
-    here = normals[..., :-1, :-1]
-    agreeing = (measured * here).sum(1) > 0.999
-    same = [normals[..., 1:, :-1], normals[..., :-1, 1:]]  # its neighbors: so it is on one plane
-    plane = torch.stack([(other - here).abs().amax(1) < 1e-4 for other in same]).all(0)
-    plane &= seen["depth"][:, 0, :-1, :-1] < 20  # float32 differences are too coarse farther away
+    plane = here[:, 2] < 20  # farther away differences of float32 are too coarse
+    for name in ("normals", "classes"):
+        one, *others = neighbors(seen[name].float())
+        for other in others:
+            plane &= (other - one).abs().amax(1) < 1e-4
     assert share(plane) > 0.3
-    assert share(agreeing[plane]) > 0.97  # but between parallel planes, one behind the other
+    agreeing = (measured * neighbors(seen["normals"])[0]).sum(1) > 0.999
+    assert share(agreeing[plane]) > 0.97  # not from one thing to another, parallel one behind it
+
+
+def neighbors(values):
+    """Pixels, and those to their right and below."""
+    return values[..., :-1, :-1], values[..., :-1, 1:], values[..., 1:, :-1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -222,8 +220,6 @@ def test_forked_processes_share_what_they_make():
 
 
 def test_scenes_can_be_trained_on():
-    from sgmim.data.batches import Batches
-
     batches = Batches(Scenes(8, size=32), size=(16, 16), batch=4, needs=("image", "depth"))
     batch = next(batches(0))
     assert batch["image"].shape == (4, 3, 16, 16) and batch["depth"].shape == (4, 1, 16, 16)

@@ -56,6 +56,15 @@ def test_it_can_come_back_for_other_images(name, tmp_path):
     assert report.share == 1 and not report.misshapen
 
 
+def test_a_swin_v2_counts_positions_in_the_windows_it_was_pre_trained_with(tmp_path):
+    """12, 12, 12, 6 for SwinV2-B at 192 pixels: its last stage has no room for 12."""
+    small = tiny("swinv2", image_size=64)
+    save_encoder(small, tmp_path)
+    larger, _ = load_encoder(tmp_path, image_size=128)
+    counted = [stage.blocks[0].attn.pretrained_window_size for stage in larger.backbone.layers]
+    assert tuple(map(tuple, counted)) == small.windows == ((8, 8), (8, 8), (4, 4), (2, 2))
+
+
 def test_a_run_without_an_encoder_is_named(tmp_path):
     with pytest.raises(FileError, match="no encoder at"):
         load_encoder(tmp_path)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sgmim.errors import ConfigurationError
 from sgmim.evaluation import evaluate
 from sgmim.finished import open_run
 from sgmim.objective import Task
 from sgmim.options import Parser, find
-from sgmim.errors import ConfigurationError
 from sgmim.sources import make_source
 
 

@@ -27,13 +27,11 @@ def main(arguments: Sequence[str]) -> None:
             print(run.told())
         if run.config.dry_run:
             return
-        run.train()
+        trained = run.train()
         if test is not None and distributed.is_main():
-            scores, protocol = evaluate(
-                run.objective, test, normalization=run.batches.normalization
-            )
+            scores, protocol = evaluate(trained, test, normalization=run.batches.normalization)
             record = json.dumps({"scores": scores, "protocol": protocol}, indent=2) + "\n"
             write_whole(run.folder / "scores.json", lambda file: file.write(record.encode()))
-            print(told(run.objective, scores, protocol))
+            print(told(trained, scores, protocol))
     finally:
         distributed.stop()

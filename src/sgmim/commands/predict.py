@@ -6,12 +6,11 @@ Writes, under each image's name, OUT/depth/NAME.png (16 bit, see knowledge.json 
 OUT/pictures/NAME.png (image and prediction side by side). May be stopped, and goes on.
 """
 
-import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,7 +18,9 @@ from torch.nn import functional as F
 from sgmim.analysis.pictures import sheet
 from sgmim.data.geometry import normalize
 from sgmim.data.images import Images
-from sgmim.data.stored import Note
+from sgmim.data.listing import stem
+from sgmim.data.stored import Note, read_map
+from sgmim.errors import DataError
 from sgmim.evaluation import resized
 from sgmim.files import write_whole
 from sgmim.finished import Finished, open_run
@@ -35,7 +36,6 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
     config = parser.read(arguments)
     run, images = open_run(config.run, "finetune", device=config.device), Images(config.images)
-    predictor = Predictor(run)
     note = Note(
         name=run.name,
         meaning="meters along the optical axis",
@@ -45,27 +45,24 @@ def main(arguments: Sequence[str]) -> None:
     )
     device = next(run.objective.parameters()).device
     broken = 0
-    for item in make(predictor, images, config.out / run.name, note, device=device):
+    for item in make(partial(predict, run), images, config.out / run.name, note, device=device):
+        name = f"{stem(item.name)}.png"
+        picture = config.out / "pictures" / name
         if item.error:
             print(f"left out: {item.error}", file=sys.stderr)
             broken += 1
-        elif item.new:
-            name = f"{os.path.splitext(item.name)[0]}.png"
-            drawn = sheet({"image": predictor.image, run.name: predictor.said})
-            write_whole(config.out / "pictures" / name, lambda file, s=drawn: s.save(file, "PNG"))
+        elif not picture.is_file():
+            image = images.read(item.number - 1)["image"][None] / 255
+            said = read_map(config.out / run.name / name, scale=note.scale)[None]
+            drawn = sheet({"image": image, run.name: said})
+            write_whole(picture, lambda file, drawn=drawn: drawn.save(file, "PNG"))
     print(f"{config.out}: {len(images) - broken} of {len(images)} images")
+    if broken == len(images):
+        raise DataError(f"none of the {len(images)} images could be read")
 
 
-class Predictor:
-    """A model as a maker of maps; it remembers what it was last shown and said."""
-
-    def __init__(self, run: Finished):
-        self.run = run
-        self.image = self.said = torch.empty(0)
-
-    def __call__(self, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 1 H W"]:
-        task = self.run.objective
-        shown = normalize(255 * resized(image, task.encoder.image_size), self.run.normalization)
-        said = task.predict(shown).float()
-        self.image, self.said = image, F.interpolate(said, image.shape[2:], mode="bilinear")
-        return self.said
+def predict(run: Finished, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 1 H W"]:
+    """What a model says of an image in [0, 1], as large as that."""
+    task = run.objective
+    shown = normalize(255 * resized(image, task.encoder.image_size), run.normalization)
+    return F.interpolate(task.predict(shown).float(), image.shape[2:], mode="bilinear")

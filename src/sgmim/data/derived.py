@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from torch import Tensor
 
 from sgmim.data.images import Sample, Source
-from sgmim.errors import ConfigurationError, unknown
+from sgmim.errors import ConfigurationError, DataError, unknown
 
 
 class Subset:
@@ -67,12 +67,14 @@ class WithMap:
 class Exchanged:
     """A source in which every image has another's map: the control of what a map is good for.
 
-    Only for images of one size.
+    Only for images of one size. Raises ConfigurationError where there is nothing to exchange.
     """
 
     def __init__(self, source: Source, name: str):
-        if name not in source.has:
-            raise unknown("map", name, source.has)
+        if name not in source.has - {"image"}:
+            raise unknown("map", name, source.has - {"image"})
+        if len(source) < 2:
+            raise ConfigurationError(f"one image has no other to exchange its {name} with")
         self.source, self.name = source, name
         self.names, self.has = source.names, set(source.has)
 
@@ -86,4 +88,9 @@ class Exchanged:
         if self.name in needs:
             other = (index + len(self) // 2) % len(self)  # half a source away: no neighbor's either
             sample[self.name] = self.source.read(other, {self.name})[self.name]
+            if len({value.shape[-2:] for value in sample.values()}) > 1:
+                raise DataError(
+                    f"{self.names[index]} and {self.names[other]} are not of one size: their "
+                    f"{self.name} cannot be exchanged"
+                )
         return sample

@@ -9,7 +9,7 @@ from math import exp, log, sqrt
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Real, UInt8
+from jaxtyping import Float, Real
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as V
@@ -134,7 +134,7 @@ NORMALIZATIONS = {  # mean and standard deviation of red, green, blue in [0, 1]
 def normalize(image: Real[Tensor, "b 3 H W"], name: str = "imagenet") -> Float[Tensor, "b 3 H W"]:
     """Colors from 0 to 255 to what an encoder is fed: (color / 255 - mean) / deviation."""
     mean, deviation = _statistics(name, image.device)
-    return (image / 255 - mean) / deviation
+    return (image / 255).sub_(mean).div_(deviation)  # in place: a third of the memory
 
 
 def unnormalize(

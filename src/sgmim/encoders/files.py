@@ -36,6 +36,7 @@ def save_encoder(encoder: Encoder, path: Path, **metadata: Any) -> None:
         "name": encoder.name,
         "options": encoder.options,
         "image_size": encoder.image_size,
+        "windows": getattr(encoder, "windows", None),  # in use: never larger than a stage's grid
         "sgmim": sgmim.__version__,
     }
     header = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (metadata | known).items()}
@@ -154,5 +155,5 @@ def _keywords(header: dict[str, str], changes: dict[str, Any]) -> dict[str, Any]
         saved["window"] = tuple(window)
     elif window and saved["name"].startswith("swinv2"):
         # its positions are counted in the windows that it was pre-trained with
-        options.setdefault("pretrained_window_sizes", window)
+        options.setdefault("pretrained_window_sizes", json.loads(header["windows"]))
     return saved | {"options": options} | changes

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sgmim import __version__
 from sgmim.data.images import Source
+from sgmim.data.listing import stem
 from sgmim.data.stored import NOTE, Note, encode_png, read_note
 from sgmim.errors import ConfigurationError, DataError, FileError
 
@@ -44,10 +45,11 @@ def make(
     Broken images are told of and passed over. Raises ConfigurationError where the folder holds maps
     that were not made as `note` says, FileError where it cannot be written to.
     """
+    assert note.scale is not None, "numbers are made with a scale that the note keeps"
     folder = Path(folder)
     _claim(folder, note, images)
     for index, name in enumerate(images.names):
-        path, state = folder / f"{os.path.splitext(name)[0]}.png", (name, index + 1, len(images))
+        path, state = folder / f"{stem(name)}.png", (name, index + 1, len(images))
         if path.exists():
             yield Made(*state, new=False)
             continue

@@ -1,0 +1,167 @@
+"""How many images, and pairs of image and map, one core brings from files to normalized batches.
+
+    python benchmarks/loader.py [--quick] [--json FILE]
+
+Both sides do the same work on the same files, in one process on one thread, taking turns: decode,
+one random crop (the rule of RandomResizedCrop) and mirror for both, bilinear to 192 x 192, numbers,
+ImageNet's normalization, batches of 64. The peer is what most code does: Pillow images through
+torchvision's first transforms. The photos are made here: 500 x 375, noise of natural spectrum (1/f)
+and shapes with sharp edges, JPEG of quality 90, 110 KB as ImageNet has on average; the maps are
+smoother, in 16-bit PNGs of 300 KB. Files stay in memory, so that no disk is measured, and time is
+the processor's, not the clock's, which others may share.
+
+A row's `value` is the median of our rate, `ratio` the median of ours / the peer's over the rounds,
+`low` and `high` its extremes.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from time import process_time
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
+from torchvision.transforms import functional as V1
+
+from sgmim.data.batches import Batches
+from sgmim.data.geometry import NORMALIZATIONS
+from sgmim.data.images import Images
+from sgmim.data.stored import encode_png
+
+HEIGHT, WIDTH, SIZE, BATCH = 375, 500, 192, 64
+CASES = {
+    "image": (),
+    "image and 16-bit map": ("ours",),
+    "image and 16-bit map, PNG written by Pillow": ("pillow",),
+}
+
+
+class Peer:
+    """Pillow images and torchvision's transforms v1, with crop and mirror shared."""
+
+    def __init__(self, folder: Path, maps: tuple[str, ...]):
+        self.images = sorted((folder / "photos").iterdir())
+        self.maps = [folder / name for name in maps]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> list[Tensor]:
+        path = self.images[index]
+        image = Image.open(path).convert("RGB")
+        box = RandomResizedCrop.get_params(image, [0.67, 1.0], [3 / 4, 4 / 3])
+        flip = bool(torch.rand(()) < 0.5)
+        parts = [
+            V1.normalize(V1.to_tensor(self._cut(image, box, flip)), *NORMALIZATIONS["imagenet"])
+        ]
+        for folder in self.maps:
+            numbers = np.asarray(Image.open(folder / f"{path.stem}.png"), np.float32) / 65536
+            parts.append(V1.to_tensor(self._cut(Image.fromarray(numbers), box, flip)))
+        return parts
+
+    def _cut(self, image: Image.Image, box: tuple[int, ...], flip: bool) -> Image.Image:
+        image = V1.resized_crop(image, *box, [SIZE, SIZE], InterpolationMode.BILINEAR)
+        return V1.hflip(image) if flip else image
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="under a minute")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    count, rounds, steps = (64, 5, 2) if options.quick else (256, 11, 4)
+    with tempfile.TemporaryDirectory() as folder:
+        make_photos(Path(folder), count)
+        rows = [measured(Path(folder), name, rounds, steps) for name in CASES]
+    for row in rows:
+        print(
+            "{name:45} {value:5.0f} {unit}, {ratio:.2f} x {peer} ({low:.2f}-{high:.2f})".format(
+                **row
+            )
+        )
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def measured(folder: Path, name: str, rounds: int, steps: int) -> dict[str, str | float]:
+    maps = {kind: folder / kind for kind in CASES[name]}
+    batches = Batches(
+        Images(folder / "photos", maps), size=(SIZE, SIZE), batch=BATCH, needs=("image", *maps)
+    )
+    ours, theirs = (
+        batches(),
+        again_and_again(DataLoader(Peer(folder, (*maps,)), BATCH, shuffle=True)),
+    )
+    rates = [(rate(ours, steps), rate(theirs, steps)) for _ in range(rounds + 1)][1:]
+    ratios = [one / other for one, other in rates]
+    return {
+        "name": f"loader, {name}",
+        "peer": "Pillow and torchvision transforms v1",
+        "value": round(median(one for one, _ in rates), 1),
+        "unit": "samples a second and core",
+        "ratio": round(median(ratios), 3),
+        "low": round(min(ratios), 3),
+        "high": round(max(ratios), 3),
+    }
+
+
+def rate(batches: Iterator, steps: int) -> float:
+    began = process_time()
+    for _ in range(steps):
+        next(batches)
+    return steps * BATCH / (process_time() - began)
+
+
+def again_and_again(loader: DataLoader) -> Iterator:
+    while True:
+        yield from loader
+
+
+def make_photos(folder: Path, count: int) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("photos", "ours", "pillow"):
+        (folder / name).mkdir()
+    for number in range(count):
+        shapes = overlapping(rng, 30)
+        colors = np.stack([blend(rng, shapes, 1.0) for _ in range(3)], -1)
+        image = Image.fromarray((255 * colors).astype(np.uint8))
+        image.save(folder / "photos" / f"{number:04}.jpg", quality=90)
+        depth = (65535 * blend(rng, shapes, 1.8)).astype(np.uint16)
+        (folder / "ours" / f"{number:04}.png").write_bytes(encode_png(depth[None]))
+        Image.fromarray(depth).save(folder / "pillow" / f"{number:04}.png")
+
+
+def blend(rng: np.random.Generator, shapes: np.ndarray, falloff: float) -> np.ndarray:
+    shades = rng.random(shapes.max() + 1)[shapes]
+    return (0.25 + 0.5 * shades + 0.15 * natural(rng, falloff)).clip(0, 1)
+
+
+def overlapping(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Which of `count` disks, thrown on each other, lies on top."""
+    y, x = np.ogrid[:HEIGHT, :WIDTH]
+    top = np.zeros((HEIGHT, WIDTH), int)
+    for number in range(1, count):
+        down, across, radius = rng.integers(HEIGHT), rng.integers(WIDTH), rng.integers(10, 120)
+        top[(y - down) ** 2 + (x - across) ** 2 < radius**2] = number
+    return top
+
+
+def natural(rng: np.random.Generator, falloff: float) -> np.ndarray:
+    """Noise of deviation 1 whose amplitude falls with frequency: in photos, as 1 / f."""
+    frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.fftfreq(WIDTH))
+    frequency[0, 0] = 1
+    spectrum = np.fft.fft2(rng.standard_normal((HEIGHT, WIDTH))) / frequency**falloff
+    noise = np.fft.ifft2(spectrum).real
+    return noise / noise.std()
+
+
+if __name__ == "__main__":
+    main()
