@@ -3,10 +3,15 @@
 import json
 import re
 import shlex
+from functools import cache
+from itertools import takewhile
 
 import pytest
 import torch
 import yaml
+from timm.models.beit import Beit
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
 
 from sgmim import runs
 from sgmim.assembly import read
@@ -16,7 +21,7 @@ from sgmim.encoders import make_encoder
 from sgmim.encoders.files import initialize, save_encoder
 from sgmim.errors import ConfigurationError
 from sgmim.methods.sgmim import PAPER_CODE
-from sgmim.optim import groups
+from sgmim.optim import adamw
 from sgmim.options import find, recipes
 from sgmim.sources import make_source
 
@@ -24,14 +29,34 @@ ROOMS = {"pretrain": ("methods", "method"), "finetune": ("tasks", "task")}
 IMAGENET, KITTI = 1_281_167, 23_158  # images to train on
 EPOCH = IMAGENET // 1024
 PAPER = sorted(name for name in recipes() if not name.startswith("demo_"))
-TO_PRETRAIN = [name for name in PAPER if not name.startswith("kitti_")]
-SMALL = {  # of the same kind, with as many stages
-    "swin": {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)},
-    "swinv2": {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)},
-    "simmim": {"embed_dim": 32, "depth": 2, "num_heads": 2},
+ON_KITTI = [name for name in PAPER if name.startswith("kitti_")]
+TO_PRETRAIN = [name for name in PAPER if name not in ON_KITTI]
+KINDS = {"vit": Beit, "swin": SwinTransformer, "swinv2": SwinTransformerV2}
+SMALL_SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)}
+SMALL = {
+    "swin": SMALL_SWIN,
+    "swinv2": SMALL_SWIN,
+    "vit": {"embed_dim": 32, "depth": 2, "num_heads": 2},
 }
 
-BASE = "sgmim_swin_base_100ep"
+BASE, LONG = "sgmim_swin_base_100ep", "sgmim_swin_base_800ep"
+LONGER = {
+    "training.epochs": 800.0,
+    "training.lr": 1e-4,
+    "training.warmup_lr": 5e-7,
+    "training.schedule": "multistep",
+}
+VIT = {
+    "encoder.name": "simmim_vit_base_patch16",
+    "encoder.image_size": 224,
+    "encoder.window": None,
+    "encoder.drop_path": 0.1,
+}
+SWIN_V2 = {
+    "encoder.name": "swinv2_base_window12_192",
+    "encoder.window": 12,
+    "encoder.drop_path": 0.1,
+}
 DIFFERENCES = {  # from the recipe that it is compared with: all there are
     f"{BASE}_random": (BASE, {"method.guidance_mask": "random"}),
     f"{BASE}_ratio50": (BASE, {"method.mask_ratio": 0.5}),
@@ -46,115 +71,98 @@ DIFFERENCES = {  # from the recipe that it is compared with: all there are
         {f"method.{name}": value for name, value in PAPER_CODE.items()}
         | {"optimizer.exclude": "official"},
     ),
+    LONG: (BASE, LONGER),
+    "sgmim_vit_base_800ep": (LONG, VIT),
+    "sgmim_swinv2_base_100ep": (BASE, SWIN_V2),
+    "sgmim_swinv2_base_800ep": (LONG, SWIN_V2),
 }
-RATES = {"training.lr": 1e-4, "training.warmup_lr": 5e-7, "training.schedule": "multistep"}
-DIFFERENCES["sgmim_swin_base_800ep"] = (BASE, {"training.epochs": 800.0, **RATES})
-DIFFERENCES["sgmim_swinv2_base_800ep"] = (
-    "sgmim_swin_base_800ep",
-    {"encoder.name": "swinv2_base_window12_192", "encoder.window": 12, "encoder.drop_path": 0.1},
-)
-DIFFERENCES["sgmim_swinv2_base_100ep"] = (BASE, DIFFERENCES["sgmim_swinv2_base_800ep"][1])
-DIFFERENCES["sgmim_vit_base_800ep"] = (
-    "sgmim_swin_base_800ep",
-    {
-        "encoder.name": "simmim_vit_base_patch16",
-        "encoder.image_size": 224,
-        "encoder.window": None,
-        "encoder.drop_path": 0.1,
-    },
-)
 
 
-def comments(name):
-    """What the first lines of a recipe say, by their first word."""
+def first_lines(name):
+    """What a recipe opens with: its first line, then what the others say, by their first word."""
     lines = recipes()[name].read_text(encoding="utf-8").splitlines()
-    lines = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
+    lines = list(takewhile(lambda line: line.startswith("#"), lines))
     said = [re.match(r"# (\w+): (.+)", line) for line in lines[1:]]
-    return lines[0], [match.groups() for match in said if match]
+    return lines[0], dict(match.groups() for match in said if match)
 
 
 def command_of(name):
-    return yaml.safe_load(recipes()[name].read_text(encoding="utf-8")).keys() & ROOMS.keys()
+    (command,) = yaml.safe_load(recipes()[name].read_text(encoding="utf-8")).keys() & ROOMS.keys()
+    return command
 
 
+@cache
 def loaded(name, *arguments):
-    """The resolved options of a recipe, as the command itself reads them."""
-    (command,) = command_of(name)
+    """What a recipe is for, and its options, as the command reads them."""
+    command = command_of(name)
     defaults = finetune.DEFAULTS if command == "finetune" else {}
-    given = [f"--recipe={name}", *arguments]
-    return read(command, *ROOMS[command], given, **defaults)
+    return read(command, *ROOMS[command], [f"--recipe={name}", *arguments], **defaults)
 
 
-def flat(config):
-    kept = config.clone()
-    kept.pop("recipe")
-    return {key: value for key, value in vars(kept.as_flat()).items() if key != "recipe"}
+def flat(name):
+    options = vars(loaded(name)[1].as_flat())
+    return {key: value for key, value in options.items() if key != "recipe"}
 
 
-def built(config, name, part):
+def built(config, command, what):
     """The objective of a recipe, without weights."""
-    room = {"method": "methods", "task": "tasks"}[part]
+    room, part = ROOMS[command]
     with torch.device("meta"):
-        encoder = make_encoder(**config.encoder.as_dict())
-        return find(room, name)(encoder, **config[part].as_dict())
+        return find(room, what)(make_encoder(**config.encoder.as_dict()), **config[part].as_dict())
 
 
 @pytest.mark.parametrize("name", recipes())
 def test_its_first_lines_say_paper_command_cost_and_score(name):
-    title, said = comments(name)
-    assert [word for word, _ in said[:4]] == ["paper", "command", "cost", "expect"]
+    title, said = first_lines(name)
+    assert list(said)[:4] == ["paper", "command", "cost", "expect"]
     assert re.match(r"# [A-Z].+\w", title)
-    assert f"--recipe {name}" in dict(said)["command"]
+    assert f"--recipe {name}" in said["command"]
     if name in PAPER:
         assert re.search(r"Table \d, rows? ", title)
-        assert "arXiv 2409.02513" in dict(said)["paper"]
-        assert re.search(r"RMSE .*\d\.\d\d", dict(said)["expect"])
+        assert "arXiv 2409.02513" in said["paper"]
+        assert re.search(r"RMSE .*\d\.\d\d", said["expect"])
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_it_builds_what_it_is_called_after(name):
-    (command,) = command_of(name)
-    _, objective, config = loaded(name)
-    model = built(config, objective, ROOMS[command][1])
-    width = 768 if "vit" in name else 1024
-    assert model.encoder.dim == width
-    assert type(model.encoder.backbone).__name__ == (
-        "Beit" if "vit" in name else "SwinTransformerV2" if "swinv2" in name else "SwinTransformer"
-    )
-    assert objective in (name.split("_")[0], "depth")
+    what, config = loaded(name)
+    model = built(config, command_of(name), what)
+    kind = next(kind for word, kind in KINDS.items() if f"_{word}_" in name)
+    assert type(model.encoder.backbone) is kind
+    assert model.encoder.dim == (768 if kind is Beit else 1024)
+    assert what == (name.split("_")[0] if name in TO_PRETRAIN else "depth")
     runs.Plan(**config.training.as_dict())
-    options = {key: value for key, value in config.optimizer.as_dict().items()}
-    assert groups(model, **{k: v for k, v in options.items() if k not in ("betas", "eps")})
+    assert adamw(model, lr=1.0, **config.optimizer.as_dict())
 
 
 @pytest.mark.parametrize("name", TO_PRETRAIN)
 def test_its_command_is_one(name):
     """As it stands there, with places that need not exist before it is run."""
-    words = shlex.split(dict(comments(name)[1])["command"])
-    assert words[:6] == shlex.split("torchrun --nproc_per_node 8 -m sgmim pretrain")
-    _, _, config = read("pretrain", *ROOMS["pretrain"], words[6:])
+    words = shlex.split(first_lines(name)[1]["command"])
+    assert words[:7] == shlex.split("torchrun --nproc_per_node 8 -m -- sgmim pretrain")
+    what, config = read("pretrain", *ROOMS["pretrain"], words[7:])
     assert str(config.data.images) == "IMAGES"
-    model = built(config, name.split("_")[0], "method")
+    model = built(config, "pretrain", what)
     assert set(config.data.maps or ()) == set(model.needs) - {"image"}
 
 
 @pytest.mark.parametrize("name", TO_PRETRAIN)
 def test_scenes_never_stand_in_for_images_that_were_forgotten(name):
-    _, _, config = loaded(name)
+    _, config = loaded(name)
     assert make_source(**config.data.as_dict()) is None
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
 def test_it_differs_from_what_it_is_compared_with_in_nothing_else(name):
     other, expected = DIFFERENCES[name]
-    ours, theirs = (flat(loaded(recipe)[2]) for recipe in (name, other))
+    ours, theirs = flat(name), flat(other)
     changed = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
-    assert {key: ours.get(key) for key in changed - {"training.min_lr"}} == expected
+    assert {key: ours.get(key) for key in changed} == expected
 
 
 @pytest.mark.parametrize("name", [name for name in TO_PRETRAIN if name.startswith("simmim_")])
 def test_simmim_is_trained_as_sgmim_is(name):
-    ours, theirs = (flat(loaded(recipe)[2]) for recipe in (name, name[0] + "g" + name[3:]))
+    ours, theirs = flat(name), flat(name.replace("simmim", "sgmim"))
     shared = {key for key in ours if not key.startswith(("method", "pretrain"))}
     assert {key: ours[key] for key in shared} == {key: theirs[key] for key in shared}
     assert ours["method.mask_ratio"] == theirs["method.mask_ratio"] == 0.6
@@ -163,7 +171,7 @@ def test_simmim_is_trained_as_sgmim_is(name):
 @pytest.mark.parametrize("name", TO_PRETRAIN)
 def test_its_rates_are_those_of_the_paper_s_batch(name):
     """lr = base * 1024 / 512: 4e-4 for 100 epochs, 2e-4 for 800."""
-    plan = runs.Plan(**loaded(name)[2].training.as_dict())
+    plan = runs.Plan(**loaded(name)[1].training.as_dict())
     schedule, steps = plan.schedule_for(IMAGENET), plan.length(IMAGENET)
     short = "100ep" in name
     assert steps == (100 if short else 800) * EPOCH
@@ -176,9 +184,9 @@ def test_its_rates_are_those_of_the_paper_s_batch(name):
         assert schedule(700 * EPOCH) == schedule(steps - 1) == pytest.approx(2e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in PAPER if name.startswith("kitti_")])
+@pytest.mark.parametrize("name", ON_KITTI)
 def test_depth_on_kitti_follows_the_rates_of_mim_depth_estimation(name):
-    plan = runs.Plan(**loaded(name)[2].training.as_dict())
+    plan = runs.Plan(**loaded(name)[1].training.as_dict())
     schedule = plan.schedule_for(KITTI)
     assert plan.length(KITTI) == 24_100
     rates = {1: 3.01e-5, 964: 8.02e-5, 5784: 2.819e-4, 11568: 5e-4, 17352: 2.481e-4, 23136: 3e-5}
@@ -186,45 +194,42 @@ def test_depth_on_kitti_follows_the_rates_of_mim_depth_estimation(name):
     assert schedule(24_099) == 3e-5
 
 
-@pytest.mark.parametrize("name", [name for name in PAPER if name.startswith("kitti_")])
+@pytest.mark.parametrize("name", ON_KITTI)
 def test_depth_on_kitti_is_learnt_from_crops_that_are_not_resized(name):
-    _, _, config = loaded(name)
+    _, config = loaded(name)
     how = {"scale": config.batches.scale, "ratio": config.batches.ratio}
     crops = [random_crop(key, 352, 1216, **how) for key in range(50)]
     assert {crop[2:4] for crop in crops} == {(config.encoder.image_size,) * 2} == {(352, 352)}
     assert len({crop.left for crop in crops}) > 20
 
 
-@pytest.mark.parametrize("name", [name for name in PAPER if name.startswith("kitti_")])
+@pytest.mark.parametrize("name", ON_KITTI)
 def test_depth_on_kitti_says_what_it_lacks(name):
-    title, said = comments(name)
-    assert "not to be scored yet" in title and "lacks" in dict(said)
-    assert make_source(**loaded(name)[2].test.as_dict()) is None
+    title, said = first_lines(name)
+    assert "not to be scored yet" in title and "lacks" in said
+    assert make_source(**loaded(name)[1].test.as_dict()) is None
 
 
-@pytest.mark.parametrize("pretrained", ["sgmim_swin_base_100ep", "sgmim_vit_base_800ep",
-                                        "sgmim_swinv2_base_100ep"])  # fmt: skip
-def test_depth_on_kitti_starts_from_what_was_pre_trained(pretrained, tmp_path):
-    small = SMALL[loaded(pretrained)[2].encoder.name.split("_")[0]]
-    encoder = make_encoder(**loaded(pretrained)[2].encoder.as_dict() | {"options": small})
+@pytest.mark.parametrize("name", ON_KITTI)
+def test_depth_on_kitti_starts_from_what_was_pre_trained(name, tmp_path):
+    kind = name.removeprefix("kitti_")
+    before = loaded(f"sgmim_{kind}_{800 if kind == 'vit_base' else 100}ep")[1].encoder.as_dict()
+    small = SMALL[kind.split("_")[0]]
+    encoder = make_encoder(**before | {"options": small})
     save_encoder(encoder, tmp_path)
-    name = f"kitti_{'_'.join(pretrained.split('_')[1:3])}"
-    options = loaded(name)[2].encoder.options or {}
-    text = json.dumps({**options, **small})
-    _, _, config = loaded(name, f"--init={tmp_path}", f"--encoder.options={text}")
-    tuned = make_encoder(**config.encoder.as_dict())
+    own = loaded(name)[1].encoder.options or {}
+    options = f"--encoder.options={json.dumps(own | small)}"
+    tuned = make_encoder(**loaded(name, f"--init={tmp_path}", options)[1].encoder.as_dict())
     report = initialize(tuned, tmp_path)
     assert report.share == 1 and not report.missing and not report.misshapen
     assert tuned.image_size == (352, 352)
-    if "swinv2" in pretrained:
+    if kind == "swinv2_base":  # positions are counted as they were
         counted = [stage.blocks[0].attn.pretrained_window_size for stage in tuned.backbone.layers]
         assert tuple(map(tuple, counted)) == encoder.windows
 
 
 def test_a_line_that_is_no_option_is_refused(tmp_path):
-    text = recipes()[BASE].read_text(encoding="utf-8")
-    file = tmp_path / "mistyped.yaml"
+    file, text = tmp_path / "mistyped.yaml", recipes()[BASE].read_text(encoding="utf-8")
     file.write_text(text.replace("mask_ratio", "mask_ration"), encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"did you mean .*method.mask_ratio"):
-        loaded_file = [f"--recipe={file}"]
-        read("pretrain", *ROOMS["pretrain"], loaded_file)
+    with pytest.raises(ConfigurationError, match=r"mask_ration .*did you mean .*mask_ratio"):
+        read("pretrain", *ROOMS["pretrain"], [f"--recipe={file}"])

@@ -11,7 +11,7 @@ from sgmim.errors import FileError
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file that is either whole or not there, whatever ends the process or the disk."""
-    partial = path.with_name(f".{path.name}.partial")  # beside it: a rename is whole on one disk
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # beside it: see os.replace
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
@@ -27,3 +27,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in the same way."""
+    write_whole(path, lambda file: file.write(text.encode()))

@@ -57,10 +57,17 @@ class Parser(ArgumentParser):
             config = self.parse_args(list(arguments), defaults=defaults)
         except (ArgumentError, ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(self._explained(str(error))) from error
+        self._check_nothing(config)
+        return config
+
+    def _check_nothing(self, config: Namespace) -> None:
+        """See to what jsonargparse lets a recipe say: no options of a part, no value of an option."""
         for part in self.parts:
             if not isinstance(config.get(part, Namespace()), Namespace):
                 raise ConfigurationError(f"{part} takes names with values, not {config[part]!r}")
-        return config
+        for option in config.keys():  # noqa: SIM118  (jsonargparse's: of all levels)
+            if config[option] is None and "null" not in self._taken(option):
+                raise ConfigurationError(self._mistyped(option, "null"))
 
     def _explained(self, message: str) -> str:
         """What jsonargparse says of a mistake, in one line and without Python's names for types."""
@@ -79,9 +86,12 @@ class Parser(ArgumentParser):
     def _mistyped(self, option: str, value: str) -> str:
         if inside := re.match(r"NestedArg\(key='(.*)', val='?(.*?)'?\)", value):
             value = f"{inside[1]}: {inside[2]}"
-        type_ = getattr(self._option_string_actions.get(f"--{option}"), "_typehint", None)
-        kinds = taken(type_)
+        kinds = self._taken(option)
         return f"--{option} takes {' or '.join(kinds)}, not {value}{nearest(value, kinds)}"
+
+    def _taken(self, option: str) -> list[str]:
+        action = self._option_string_actions.get(f"--{option}")
+        return taken(getattr(action, "_typehint", type(None)))
 
 
 WORDS = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}

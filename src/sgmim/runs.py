@@ -38,6 +38,8 @@ from sgmim.objective import Batch, Objective
 CONFIG = "config.yaml"
 OBJECTIVE = "objective.safetensors"
 
+Row = dict[str, float | int]  # a line of the log
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -68,14 +70,14 @@ class Plan:
         keep: checkpoints to keep.
     """
 
-    epochs: float = 100
+    epochs: float = 100.0
     steps: int | None = None
     batch: int = 64
     accumulate: int = 1
     lr: float = 2e-4
     lr_per: int = 512
     schedule: Literal["cosine", "multistep", "late_cosine", "up_and_down", "constant"] = "cosine"
-    warmup_epochs: float = 10
+    warmup_epochs: float = 10.0
     warmup_lr: float = 1e-6
     min_lr: float = 1e-5
     milestones: tuple[float, ...] = (700.0,)
@@ -208,6 +210,8 @@ def train(
     )
 
     def save(done: int) -> None:
+        # the encoder first: a run stopped in between comes by here again
+        save_encoder(trained.encoder, folder, step=done, **metadata)
         checkpoint.save(
             folder,
             done,
@@ -217,7 +221,6 @@ def train(
             configuration=configuration,
             keep=plan.keep,
         )
-        save_encoder(trained.encoder, folder, step=done, **metadata)
 
     log = Log(folder, plan, batches, start)
     with _progress(total, start) as advance:
@@ -247,7 +250,7 @@ class Log:
         if distributed.is_main():
             self._forget(start)
 
-    def write(self, step: training.Step) -> dict[str, float]:
+    def write(self, step: training.Step) -> Row:
         now, waited = perf_counter(), self.batches.waited
         numbers = distributed.mean(training.read(step))
         done = step.number + 1
@@ -341,7 +344,7 @@ def _progress(total: int, start: int):
             yield lambda done, row: bar.update(task, completed=done, told=_told(row))
 
 
-def _told(row: dict[str, float]) -> str:
+def _told(row: Row) -> str:
     unsaid = ("step", "loss", "lr", "grad_norm", "images_per_second", "waiting", "replaced")
     parts = [f"{name} {value:.4f}" for name, value in row.items() if name not in unsaid]
     broken = f", {row['replaced']:.0f} broken" if row["replaced"] else ""

@@ -126,7 +126,7 @@ def test_a_map_of_another_size_is_refused(tmp_path, photos):
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, photos):
     (tmp_path / "maps").write_text("a file")
-    with pytest.raises(FileError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot write"):
         list(make(red, Images(photos), tmp_path / "maps", RED))
 
 

@@ -20,7 +20,7 @@ from time import perf_counter
 
 from sgmim.analysis import report
 from sgmim.errors import DataError
-from sgmim.files import write_whole
+from sgmim.files import write_text
 from sgmim.options import Parser
 
 SHOWN = ("abs_rel", "rmse", "delta1")  # of which the last is better when larger
@@ -72,10 +72,8 @@ def main(arguments: Sequence[str]) -> None:
     began = perf_counter()
     results = run_all(arms, config.folder, config.seeds, config.parallel, config.steps)
     record = {name: {metric: results[name][metric] for metric in SHOWN} for name in arms}
-    text = json.dumps(record, indent=2) + "\n"
-    write_whole(config.folder / "results.json", lambda file: file.write(text.encode()))
-    page = drawn(arms, results, config.folder, config.seeds)
-    write_whole(config.folder / "index.html", lambda file: file.write(page.encode()))
+    write_text(config.folder / "results.json", json.dumps(record, indent=2) + "\n")
+    write_text(config.folder / "index.html", drawn(arms, results, config.folder, config.seeds))
     print(f"\n{told(arms, results)}\n")
     print(f"{config.folder / 'index.html'} shows it, after {perf_counter() - began:.0f} seconds")
 

@@ -11,7 +11,7 @@ from sgmim import distributed
 from sgmim.assembly import prepare
 from sgmim.commands.evaluate import told
 from sgmim.evaluation import evaluate
-from sgmim.files import write_whole
+from sgmim.files import write_text
 from sgmim.sources import make_source
 
 DEFAULTS = {"test.scenes": 0, "test.scene_seed": 1}
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
         if test is not None and distributed.is_main():
             scores, protocol = evaluate(trained, test, normalization=run.batches.normalization)
             record = json.dumps({"scores": scores, "protocol": protocol}, indent=2) + "\n"
-            write_whole(run.folder / "scores.json", lambda file: file.write(record.encode()))
+            write_text(run.folder / "scores.json", record)
             print(told(trained, scores, protocol))
     finally:
         distributed.stop()

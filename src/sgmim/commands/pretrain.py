@@ -3,6 +3,7 @@
     sgmim pretrain METHOD [--recipe NAME] [--data.images FOLDER] [--data.maps.depth FOLDER] ...
 
 Without images it trains on scenes. A run goes on where it stopped: give the same command again.
+On several GPUs: torchrun --nproc_per_node 8 -m -- sgmim pretrain ...
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from sgmim import __version__
 from sgmim.data.images import Source
 from sgmim.data.listing import stem
 from sgmim.data.stored import NOTE, Note, encode_png, read_note
-from sgmim.errors import ConfigurationError, DataError, FileError
+from sgmim.errors import ConfigurationError, DataError
+from sgmim.files import write_text, write_whole
 
 # Colors in [0, 1] to a map: the one image is (1, 3, H, W), the map (1, c, H, W).
 Maker = Callable[[Tensor], Tensor]
@@ -59,24 +59,9 @@ def make(
         except DataError as error:
             yield Made(*state, error=str(error))
             continue
-        write(path, encode_png(numbers))
+        content = encode_png(numbers)
+        write_whole(path, lambda file, content=content: file.write(content))
         yield Made(*state)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise FileError(f"{path} cannot be written: {error}") from error
 
 
 def _claim(folder: Path, note: Note, images: Source) -> None:
@@ -89,7 +74,7 @@ def _claim(folder: Path, note: Note, images: Source) -> None:
                 f"choose another folder"
             )
         about = asdict(note) | {"sgmim": __version__, "images": str(getattr(images, "folder", ""))}
-        write(folder / NOTE, (json.dumps(about, indent=2) + "\n").encode())
+        write_text(folder / NOTE, json.dumps(about, indent=2) + "\n")
     elif found != note:
         differing = [key for key, value in asdict(note).items() if value != getattr(found, key)]
         told = "; ".join(
