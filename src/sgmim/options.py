@@ -61,7 +61,7 @@ class Parser(ArgumentParser):
         return config
 
     def _check_nothing(self, config: Namespace) -> None:
-        """See to what jsonargparse lets a recipe say: no options of a part, no value of an option."""
+        """Refuse what jsonargparse lets pass: a part that is none, an option without a value."""
         for part in self.parts:
             if not isinstance(config.get(part, Namespace()), Namespace):
                 raise ConfigurationError(f"{part} takes names with values, not {config[part]!r}")

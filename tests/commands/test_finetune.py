@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors import safe_open
 from torch.testing import assert_close
 
 import sgmim as package
@@ -72,19 +73,17 @@ def test_it_starts_from_the_weights_it_is_given(pretrained, tmp_path):
     assert sgmim(*DEPTH, *still, f"--init={pretrained}", f"--run={tmp_path}") == 0
     ours, theirs = (package.load_encoder(run)[0].state_dict() for run in (tmp_path, pretrained))
     assert_close(ours, theirs, rtol=0, atol=1e-6)
-    assert "100.0% of the parameters" in package_header(tmp_path)["started_from"]
+    assert "100.0% of the parameters" in header(tmp_path)["started_from"]
 
 
-def package_header(run):
-    from safetensors import safe_open
-
+def header(run):
     with safe_open(run / "encoder.safetensors", "pt") as file:
         return file.metadata()
 
 
 def test_it_starts_from_nothing(tmp_path):
     assert sgmim(*DEPTH, *ENCODER, f"--run={tmp_path}") == 0
-    assert package_header(tmp_path)["started_from"] == "new"
+    assert header(tmp_path)["started_from"] == "new"
     assert "scores.json" not in files(tmp_path)
 
 
@@ -150,7 +149,7 @@ def test_it_learns_and_is_scored_on_stored_depth_with_holes(tmp_path, photos):
 
 def test_a_test_without_depth_is_refused_before_any_training(tmp_path, photos, capsys):
     assert sgmim(*DEPTH, *ENCODER, f"--test.images={photos}", f"--run={tmp_path / 'run'}") == 2
-    assert "needs image and depth" in capsys.readouterr().err
+    assert "DepthEstimation needs depth" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -199,7 +198,7 @@ def test_predictions_are_depth_maps_and_pictures_called_as_their_images(
     note = read_note(out / "depth")
     for name in called:
         depth = read_map(out / "depth" / name, scale=note.scale)
-        assert 0 <= depth.min() and 0 < depth.max() <= 10
+        assert depth.min() >= 0 and 0 < depth.max() <= 10
         with Image.open(out / "pictures" / name) as picture:
             assert np.asarray(picture).std() > 0
     turned = read_map(out / "depth" / "summer" / "sea" / "turned.png")

@@ -3,6 +3,7 @@ import torch
 
 from sgmim.data.images import Images
 from sgmim.knowledge.edges import edges
+from sgmim.knowledge.maps import make
 from shell import files, photographs, sgmim
 
 
@@ -31,8 +32,6 @@ def test_a_stopped_command_goes_on(tmp_path, photos, capsys):
 
 
 def _two_and_no_more(*args, **options):
-    from sgmim.knowledge.maps import make
-
     made = make(*args, **options)
     yield next(made)
     yield next(made)

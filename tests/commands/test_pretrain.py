@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+from itertools import count
+from pkgutil import resolve_name
 
 import pytest
 import timm
@@ -112,44 +114,34 @@ def test_the_encoder_loads_in_plain_timm_and_gives_the_same_features(done):
         assert_close(encoder.eval()(image).flatten(2).mT, tokens, rtol=0, atol=0)
 
 
-STOPS = [
-    ("training._backward", 1),
-    ("training._step_if", 4),
-    ("runs.Log.write", 5),
-    ("runs.draw", 1),
-    ("checkpoint.write_whole", 2),
-    ("runs.save_encoder", 1),
-    ("runs.safetensors.torch.save", 1),
+STOPS = [  # what is called, and for which time when the run is stopped
+    ("sgmim.training:_backward", 4),
+    ("sgmim.runs:Log.write", 5),
+    ("sgmim.checkpoint:write_whole", 2),
+    ("sgmim.runs:save_encoder", 1),
+    ("sgmim.runs:safetensors.torch.save", 1),
 ]
 
 
-@pytest.mark.parametrize("place, times", STOPS)
+@pytest.mark.parametrize("place, time", STOPS)
 def test_a_stopped_run_goes_on_to_the_same_weights(
-    done, method, tmp_path, monkeypatch, place, times
+    done, method, tmp_path, monkeypatch, place, time
 ):
-    def interrupted(*args, call=_resolve(f"sgmim.{place}"), left=[times], **options):  # noqa: B006
-        left[0] -= 1
-        if not left[0]:
+    call, times = resolve_name(place), count(1)
+
+    def interrupted(*args, **options):
+        if next(times) == time:
             raise KeyboardInterrupt
         return call(*args, **options)
 
     words = (method, *TINY, *SCENES, *HARD, *SIX)
     with monkeypatch.context() as patch:
-        patch.setattr(f"sgmim.{place}", interrupted)
+        patch.setattr(place.replace(":", "."), interrupted)
         assert pretrain(tmp_path, *words) == 130
     assert pretrain(tmp_path, *words) == 0
     assert_close(handed_over(tmp_path), handed_over(done), rtol=0, atol=0)
     assert losses(tmp_path) == losses(done)
     assert [row["step"] for row in log(tmp_path)] == [1, 2, 3, 4, 5, 6]
-
-
-def _resolve(name):
-    """What a dotted name stands for."""
-    first, *rest = name.split(".")
-    found = sys.modules[first]
-    for part in rest:
-        found = getattr(found, part)
-    return found
 
 
 def test_a_run_stopped_again_and_again_ends_with_the_same_weights(done, method, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 
 from sgmim.encoders import encoder_names
-from sgmim.errors import unknown
+from sgmim.errors import ConfigurationError, unknown
 from sgmim.options import contents, recipes
 
 
@@ -16,6 +16,8 @@ def main(arguments: Sequence[str]) -> None:
     if len(asked) < len(arguments):
         print(__doc__)
         return
+    if len(asked) > 2:
+        raise ConfigurationError(f"a list takes a name and a pattern, and nothing like {asked[2]}")
     if asked and asked[0] not in ROOMS:
         raise unknown("list", asked[0], ROOMS)
     pattern = asked[1] if len(asked) > 1 else "*"
