@@ -216,10 +216,15 @@ def _encoder(config: Namespace) -> tuple[Encoder, str]:
 
 def _preview(source: Source, objective: Objective, batches: Batches) -> Batch | None:
     """A few samples; none if all of those are broken, which is for the run to weigh."""
-    few = Subset(source, count=min(PREVIEWED, len(source)))
-    how = {"needs": objective.needs, "normalization": batches.normalization}
-    size = objective.encoder.image_size
-    found = in_order(few, size=size, batch=PREVIEWED, device=batches.device, broken={}, **how)
+    found = in_order(
+        Subset(source, count=min(PREVIEWED, len(source))),
+        size=objective.encoder.image_size,
+        batch=PREVIEWED,
+        needs=objective.needs,
+        normalization=batches.normalization,
+        device=batches.device,
+        broken={},
+    )
     batch = next(found, None)
     if batch is None:
         return None

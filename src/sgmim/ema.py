@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import torch
+from torch import Tensor
 
 from sgmim.objective import Objective
 
@@ -20,7 +21,9 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, objective: Objective) -> None:
         """Come closer by the share `1 - decay`; statistics and the like are taken over."""
-        parameters, buffers = list(self.objective.parameters()), list(self.objective.buffers())
-        torch._foreach_lerp_(parameters, list(objective.parameters()), 1 - self.decay)
+        own: list[Tensor] = [*self.objective.parameters()]
+        latest: list[Tensor] = [*objective.parameters()]
+        torch._foreach_lerp_(own, latest, 1 - self.decay)
+        buffers = list(self.objective.buffers())
         if buffers:
             torch._foreach_copy_(buffers, list(objective.buffers()))

@@ -25,10 +25,16 @@ def evaluate(
     """
     task.eval()
     meter = task.meter()
-    device = next(task.parameters()).device
-    how = {"needs": task.needs, "normalization": normalization, "device": device}
+    batches = in_order(
+        source,
+        batch=batch,
+        needs=task.needs,
+        normalization=normalization,
+        workers=workers,
+        device=next(task.parameters()).device,
+    )
     with torch.no_grad():
-        for samples in in_order(source, batch=batch, workers=workers, **how):
+        for samples in batches:
             image = samples["image"]
             said = task.predict(resized(image, task.encoder.image_size))
             meter.update(F.interpolate(said, image.shape[2:], mode="bilinear"), samples)

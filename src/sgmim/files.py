@@ -29,6 +29,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.close(folder)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write what is ready to be written, in the same way."""
+    write_whole(path, lambda file: file.write(content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text in the same way."""
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())

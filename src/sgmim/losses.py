@@ -1,5 +1,6 @@
 """Errors measured on part of an image."""
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -45,7 +46,7 @@ def trimmed_standardized(
     unbiased variance, eps inside the root. Only what is known (not NaN) counts, every channel for
     itself; a constant map becomes 0.
     """
-    flat = values.float().flatten(2).sort(dim=2).values  # NaN comes last
+    flat = _in_order(values.float().flatten(2))
     known = flat.isfinite()
     n = known.sum(dim=2, keepdim=True)
     place = torch.arange(flat.shape[2], device=flat.device)
@@ -56,3 +57,13 @@ def trimmed_standardized(
     square = ((flat - mean).square() * middle).sum(dim=2, keepdim=True)
     deviation = (square / (count - 1).clamp(min=1) + eps).sqrt()
     return (values.float() - mean[..., None]) / deviation[..., None]
+
+
+def _in_order(values: Float[Tensor, "b c n"]) -> Float[Tensor, "b c n"]:
+    """Sorted along the last dimension, NaN last.
+
+    By numpy on a CPU: torch also sorts the places, and takes 2.6 ms for a map of 192 x 192, not 0.1.
+    """
+    if values.is_cpu and not values.requires_grad:
+        return torch.from_numpy(np.sort(values.numpy(), axis=-1))
+    return values.sort(dim=-1).values

@@ -1,6 +1,6 @@
 """What a training run optimizes: the contract everything else hangs on."""
 
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,14 +38,17 @@ class Objective(nn.Module):
         """Names of the tokens, positions and scales that weight decay spares."""
         return {f"encoder.{name}" for name in self.encoder.no_decay()}
 
-    def check(self, has: set[str]) -> None:
-        """Raise ConfigurationError where the data lacks a map that is needed."""
+    def check(self, has: set[str], part: str = "data") -> None:
+        """Raise ConfigurationError where the data lacks a map that is needed.
+
+        `part` is what the options of that data are called by: "data", or "test".
+        """
         missing = [name for name in self.needs if name not in has]
         if missing:
             raise ConfigurationError(
                 f"{type(self).__name__} needs {' and '.join(missing)}, but the data has only "
                 f"{', '.join(sorted(has))}; make the maps with 'sgmim knowledge NAME IMAGES MAPS' "
-                f"and give their folder as --data.maps.{missing[0]} MAPS"
+                f"and give their folder as --{part}.maps.{missing[0]} MAPS"
             )
 
 
@@ -55,6 +58,7 @@ class Meter(Protocol):
 
     def update(self, prediction: Tensor, batch: Batch) -> None: ...
     def results(self) -> dict[str, float]: ...
+    def protocol(self) -> dict[str, Any]: ...  # how the score was made
 
 
 class Task(Objective):

@@ -32,7 +32,7 @@ from sgmim.draws import seeded
 from sgmim.ema import MovingAverage
 from sgmim.encoders.files import save_encoder
 from sgmim.errors import ConfigurationError, FileError
-from sgmim.files import write_whole
+from sgmim.files import write_bytes, write_text, write_whole
 from sgmim.objective import Batch, Objective
 
 CONFIG = "config.yaml"
@@ -124,23 +124,27 @@ class Plan:
         """The learning rate of every step."""
         steps, epoch = self.length(images), self._epoch(images)
         warmup = min(round(self.warmup_epochs * epoch), steps // 2)
-        rising = {"warmup": warmup, "warmup_lr": self._scaled(self.warmup_lr)}
-        low = {"min_lr": self._scaled(self.min_lr)}
+        first, last = self._scaled(self.warmup_lr), self._scaled(self.min_lr)
         match self.schedule:
             case "cosine":
-                return schedules.Cosine(lr=self.rate, steps=steps, **rising, **low)
+                return schedules.Cosine(
+                    lr=self.rate, steps=steps, warmup=warmup, warmup_lr=first, min_lr=last
+                )
             case "late_cosine":
-                return schedules.CosineAfterWarmup(lr=self.rate, steps=steps, **rising, **low)
+                return schedules.CosineAfterWarmup(
+                    lr=self.rate, steps=steps, warmup=warmup, warmup_lr=first, min_lr=last
+                )
             case "up_and_down":
                 if not self.steps and self.epochs >= 2:  # the last of an odd number has min_lr
                     steps = round(self.epochs // 2 * 2 * epoch)
-                return schedules.UpAndDown(lr=self.rate, steps=steps, **low)
+                return schedules.UpAndDown(lr=self.rate, steps=steps, min_lr=last)
         milestones = self.milestones if self.schedule == "multistep" else ()
         return schedules.Multistep(
             lr=self.rate,
             milestones=tuple(round(milestone * epoch) for milestone in milestones),
             gamma=self.gamma,
-            **rising,
+            warmup=warmup,
+            warmup_lr=first,
         )
 
     def _epoch(self, images: int) -> float:
@@ -190,7 +194,7 @@ def train(
     ema = MovingAverage(objective, plan.ema) if plan.ema else None
     start = _resume(folder, objective, optimizer, ema, configuration)
     if distributed.is_main():  # not before it is known that the folder's run is this one
-        write_whole(folder / CONFIG, lambda file: file.write(recipe.encode()))
+        write_text(folder / CONFIG, recipe)
     trained = ema.objective if ema else objective
     model = distributed.wrap(objective)
     if plan.compile:
@@ -237,7 +241,7 @@ def train(
                 break
     if distributed.is_main():
         state = {name: t.detach().cpu().contiguous() for name, t in trained.state_dict().items()}
-        write_whole(folder / OBJECTIVE, lambda f: f.write(safetensors.torch.save(state)))
+        write_bytes(folder / OBJECTIVE, safetensors.torch.save(state))
     return trained
 
 
@@ -275,7 +279,7 @@ class Log:
         for line in self.path.read_bytes().splitlines(keepends=True):
             with suppress(ValueError):
                 kept += line if json.loads(line)["step"] <= start else b""
-        write_whole(self.path, lambda file: file.write(kept))
+        write_bytes(self.path, kept)
 
 
 def draw(objective: Objective, batch: Batch, normalization: str, folder: Path, step: int) -> Path:

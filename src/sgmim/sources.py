@@ -24,6 +24,7 @@ def make_source(
     scene_size: int = 64,
     scene_seed: int = 0,
     scene_kind: Literal["rooms", "streets", "both"] = "both",
+    scene_contrast: float = 1.0,
     part: tuple[float, float] = (0.0, 1.0),
     count: int | None = None,
     live: Literal["edges"] | None = None,
@@ -41,6 +42,7 @@ def make_source(
         scene_size: pixels a side.
         scene_seed: other seeds give other scenes.
         scene_kind: of scenes.
+        scene_contrast: of the patterns on their surfaces; with less, shapes are learnt sooner.
         part: first and last share of the data, in the order of names.
         count: take only so many, evenly spaced.
         live: a map that is made from each image as it is read.
@@ -59,7 +61,9 @@ def make_source(
     if images is not None:
         source = Images(images, maps, scale=scale, hole=hole, max_pixels=max_pixels)
     else:
-        source = Scenes(scenes, size=scene_size, seed=scene_seed, kind=scene_kind)
+        source = Scenes(
+            scenes, size=scene_size, seed=scene_seed, kind=scene_kind, contrast=scene_contrast
+        )
     if tuple(part) != (0.0, 1.0) or count is not None:
         source = Subset(source, part, count)
     if live:

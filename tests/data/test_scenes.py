@@ -150,8 +150,9 @@ def test_what_both_views_see_lies_at_one_place(kind):
     assert share(nearer[found]) < 0.03  # at edges: else the second view would have seen them
 
 
-def test_colors_do_not_give_depth_away():
-    seen = render(keys(2400), 16)
+@pytest.mark.parametrize("contrast", [1.0, 0.15])
+def test_colors_do_not_give_depth_away(contrast):
+    seen = render(keys(2400), 16, contrast=contrast)
     depth = seen["depth"].flatten(1)
     red, green, blue = (seen["image"].long() // 32).flatten(2).unbind(1)
     color = 64 * red + 8 * green + blue

@@ -76,7 +76,7 @@ def painted(image: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def with_holes(colors: UInt8[np.ndarray, "H W 3"], known: Tensor) -> UInt8[np.ndarray, "H W 3"]:
-    return np.where(known.numpy()[..., None], colors, np.uint8(HOLE))
+    return np.where(known.numpy()[..., None], colors, np.array(HOLE, np.uint8))
 
 
 def value_ranges(
@@ -151,5 +151,5 @@ def draw_scale(paper: Image.Image, corner: tuple[int, int], width: int, ends: Ra
 
 
 @cache
-def font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)

@@ -171,8 +171,8 @@ def drawn(
     parts = [
         report.paragraph(
             "Depth from one image of a made-up room, learnt from 400 labeled images, scored on 300 "
-            "rooms that no run has seen. The encoders were pre-trained on 3000 rooms before; SG-MIM "
-            "was guided by their depth. "
+            "rooms that no run has seen. The encoders were pre-trained on 3000 rooms before; "
+            "SG-MIM was guided by their depth. "
             + (f"Mean and deviation over {seeds} seeds." if seeds > 1 else "One seed: no spread.")
         ),
         report.table(["pre-training", "AbsRel (less is better)", "RMSE, m (less)", "delta1 (more)"],
@@ -196,6 +196,6 @@ def _best(names: list[str], results: dict[str, dict[str, list[float]]]) -> list[
     places = []
     for column, metric in enumerate(SHOWN, 1):
         better = max if metric == SHOWN[-1] else min
-        best = better(names, key=lambda name, m=metric: mean(results[name][m]))
-        places.append((names.index(best), column))
+        means = [mean(results[name][metric]) for name in names]
+        places.append((means.index(better(means)), column))
     return places

@@ -6,7 +6,7 @@ sgmim evaluate depth RUN --test.images FOLDER --test.maps.depth FOLDER ...
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sgmim.errors import ConfigurationError
 from sgmim.evaluation import evaluate
@@ -33,11 +33,10 @@ def main(arguments: Sequence[str]) -> None:
     source = make_source(**config.test.as_dict())
     if source is None:
         raise ConfigurationError("there is no data: give --test.images FOLDER or --test.scenes N")
-    run.objective.check(source.has)
-    scores, protocol = evaluate(
-        run.objective, source, normalization=run.normalization, batch=config.batch
-    )
-    print(told(run.objective, scores, protocol))
+    task = cast(Task, run.objective)
+    task.check(source.has, "test")
+    scores, protocol = evaluate(task, source, normalization=run.normalization, batch=config.batch)
+    print(told(task, scores, protocol))
     if config.json:
         config.json.write_text(json.dumps({"scores": scores, "protocol": protocol}, indent=2))
 

@@ -6,12 +6,14 @@ sgmim finetune depth --init RUN --data.images FOLDER --data.maps.depth FOLDER ..
 
 import json
 from collections.abc import Sequence
+from typing import cast
 
 from sgmim import distributed
 from sgmim.assembly import prepare
 from sgmim.commands.evaluate import told
 from sgmim.evaluation import evaluate
 from sgmim.files import write_text
+from sgmim.objective import Task
 from sgmim.sources import make_source
 
 DEFAULTS = {"test.scenes": 0, "test.scene_seed": 1}
@@ -22,12 +24,12 @@ def main(arguments: Sequence[str]) -> None:
         run = prepare("finetune", "tasks", "task", arguments, **DEFAULTS)
         test = make_source(**run.config.test.as_dict())
         if test is not None:
-            run.objective.check(test.has)
+            run.objective.check(test.has, "test")
         if distributed.is_main():
             print(run.told())
         if run.config.dry_run:
             return
-        trained = run.train()
+        trained = cast(Task, run.train())
         if test is not None and distributed.is_main():
             scores, protocol = evaluate(trained, test, normalization=run.batches.normalization)
             record = json.dumps({"scores": scores, "protocol": protocol}, indent=2) + "\n"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -29,8 +29,12 @@ CHECKED = 2000  # images whose size is compared with their maps' before the firs
 class Source(Protocol):
     """Samples by number. `has` names what each of them holds."""
 
-    names: Sequence[str]  # one a sample: what errors call it, and files made from it
     has: set[str]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """One a sample: what errors call it, and files made from it."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -92,7 +96,7 @@ class Images:
         for name, maps in self.maps.items():
             if name in needs:
                 sample[name] = maps.read(index, self.names[index], self.max_pixels)
-        sizes = {name: tuple(value.shape[-2:]) for name, value in sample.items()}
+        sizes = {name: (value.shape[-2], value.shape[-1]) for name, value in sample.items()}
         self._check_same(index, sizes)
         return sample
 
@@ -135,8 +139,13 @@ class Maps:
         return f"{self.folder}/{stem(image)}{self.suffixes[index]}"
 
     def read(self, index: int, image: str, max_pixels: int) -> Tensor:
-        told = {"scale": self.note.scale, "low": self.note.low, "hole": self.note.hole}
-        return stored.read_map(self.path(index, image), **told, max_pixels=max_pixels)
+        return stored.read_map(
+            self.path(index, image),
+            scale=self.note.scale,
+            low=self.note.low,
+            hole=self.note.hole,
+            max_pixels=max_pixels,
+        )
 
     def _completed(self, note: stored.Note, **given: float | None) -> stored.Note:
         for name, value in given.items():
@@ -146,7 +155,8 @@ class Maps:
                     f"{name}={value} was given, but {self.folder / stored.NOTE} says {said}; "
                     f"leave it out or correct the note"
                 )
-        return replace(note, **{name: value for name, value in given.items() if value is not None})
+        told: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return replace(note, **told)
 
     def _match(self, name: str, stems: list[str]) -> list[str]:
         there: dict[str, str] = {}

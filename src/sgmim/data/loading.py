@@ -34,7 +34,8 @@ class Cutter:
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Sample | DataError, dict[str, str]]:
         key = draws.key(self.seed, *place)
-        index, broken = place[1], {}
+        index = place[1]
+        broken: dict[str, str] = {}
         for attempt in range(REPLACEMENTS):
             try:
                 return self._cut(key, self.source.read(index, self.needs), index), broken
@@ -54,9 +55,10 @@ def join(
 ) -> tuple[Sample | DataError, dict[str, str]]:
     """Samples to a batch. An error is handed on, to be raised where the user can read it."""
     broken = {name: reason for _, each in loaded for name, reason in each.items()}
+    samples = [sample for sample, _ in loaded if not isinstance(sample, DataError)]
     errors = [sample for sample, _ in loaded if isinstance(sample, DataError)]
     try:
-        return (errors[0] if errors else stack([sample for sample, _ in loaded])), broken
+        return (errors[0] if errors else stack(samples)), broken
     except DataError as error:
         return error, broken
 

@@ -37,14 +37,16 @@ class Lights:
     sky: Float[Tensor, "b 1"]  # how bright the sky itself looks
 
 
-def paint(dice: Dice, label: Int[Tensor, "b s"], grain: Float[Tensor, "b 1"]) -> Paint:
+def paint(
+    dice: Dice, label: Int[Tensor, "b s"], grain: Float[Tensor, "b 1"], contrast: float = 1.0
+) -> Paint:
     """Looks for surfaces with these classes; `grain` is a middling period of their patterns."""
     s, sky = label.shape[1], label == SKY
     color, other = palette(dice, s), palette(dice, s)
     pattern = dice(0, 7, s).long()
     return Paint(
         color=color,
-        other=color + dice(0.3, 1, s, 1) * (other - color),
+        other=color + contrast * dice(0.3, 1, s, 1) * (other - color),
         pattern=torch.where(sky, pattern.clamp(max=1), pattern),  # a sky is plain or cloudy
         period=torch.where(sky, 0.2, grain * dice(-1.2, 1.2, s).exp()),  # its unit: see photograph
         angle=dice(0, tau, s) * dice.chance(0.3, s),

@@ -39,9 +39,10 @@ class Scenes:
     size: pixels a side, or down and across.
     seed: another one gives other scenes.
     kind: rooms (depth up to 10 m), streets (up to 80 m, the sky's too), or half of each.
+    contrast: of the patterns on surfaces, 0 to 1; with less, shapes are learnt sooner.
     device: where they are made, not where they are kept.
 
-    Scene `i` depends on `seed`, `kind` and `i` alone, not on `count`. Scenes are made when first
+    Scene `i` depends on `seed`, `i` and these alone, not on `count`. Scenes are made when first
     asked for, and kept, also for and by processes that are forked later. Their depth is then
     rounded to 1 in 2000. Raises ConfigurationError for options that cannot be met.
     """
@@ -53,11 +54,15 @@ class Scenes:
         size: int | tuple[int, int] = 64,
         seed: int = 0,
         kind: str = "both",
+        contrast: float = 1.0,
         device: str = "cpu",
     ):
         if count < 1:
             raise ConfigurationError(f"{count} scenes are too few: ask for 1 or more")
+        if not 0 <= contrast <= 1:
+            raise ConfigurationError(f"a contrast lies between 0 and 1, and is not {contrast}")
         self.size, self.seed, self.kind, self.device = _checked(size, kind), seed, kind, device
+        self.contrast = contrast
         self.has = set(KEPT)
         self.names = [f"scene {index} of seed {seed}" for index in range(count)]
         self._kept = self._space()
@@ -85,7 +90,7 @@ class Scenes:
             return
         span = range(len(self))[chunk * CHUNK : (chunk + 1) * CHUNK]
         keys = torch.tensor([draws.key(self.seed, index) for index in span], device=self.device)
-        made = render(keys, self.size, self.kind)
+        made = render(keys, self.size, self.kind, contrast=self.contrast)
         for name in KEPT:
             self._kept[name][span.start : span.stop] = made[name]
         self._kept["made"][chunk] = True  # last: two processes may both make it, and alike
@@ -128,6 +133,7 @@ def render(
     size: int | tuple[int, int] = 64,
     kind: str = "both",
     *,
+    contrast: float = 1.0,
     second: bool = False,
 ) -> dict[str, Tensor]:
     """A picture of the scene of each key, and what is to be known about it.
@@ -146,7 +152,7 @@ def render(
     height, width = _checked(size, kind)
     pixels = 2**13 if keys.device.type == "cpu" else 2**20  # at once: what fits the cache, or 1 GB
     step = max(1, pixels // (height * width))
-    scenes, parts = draw(keys, kind), []
+    scenes, parts = draw(keys, kind, contrast), []
     for start in range(0, len(keys), step):
         scene = each(lambda tensor, at=slice(start, start + step): tensor[at], scenes)
         part = photograph(scene, scene.first, height, width)
@@ -167,7 +173,7 @@ def _checked(size, kind):
     return height, width
 
 
-def draw(keys: Int[Tensor, " b"], kind: str) -> Scene:
+def draw(keys: Int[Tensor, " b"], kind: str, contrast: float = 1.0) -> Scene:
     """Decide on all that is in the scenes. Each has a room and a street, and takes one of them."""
     dice = Dice(keys)
     outdoors = dice.chance({"rooms": 0.0, "streets": 1.0, "both": 0.5}[kind])
@@ -184,7 +190,7 @@ def draw(keys: Int[Tensor, " b"], kind: str) -> Scene:
         keys=keys,
         solids=place.solids,
         label=label,
-        paint=paint(dice, label, place.grain),
+        paint=paint(dice, label, place.grain, contrast),
         lights=illuminate(dice, place),
         first=Camera(place.eye, ahead, focal),
         second=Camera(place.eye + place.step, aside, focal),

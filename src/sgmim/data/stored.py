@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt16
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_png
 
-from sgmim.data.decoding import MAX_PIXELS, check_pixels, named, opened
+from sgmim.data.decoding import MAX_PIXELS, check_pixels, content, named, opened
 from sgmim.errors import ConfigurationError, DataError
 
 SUFFIXES = frozenset({".png", ".jpx", ".jp2", ".npy"})
@@ -103,9 +103,7 @@ def _stored(path: str | PathLike, max_pixels: int) -> tuple[Tensor, float]:
         return values.reshape(-1, *array.shape[-2:]), 1.0
     with opened(path, max_pixels) as image:
         if image.format == "PNG" and image.mode != "P":  # Pillow halves the bits of color
-            image.fp.seek(0)
-            encoded = torch.frombuffer(bytearray(image.fp.read()), dtype=torch.uint8)
-            values = decode_png(encoded, ImageReadMode.UNCHANGED)
+            values = decode_png(content(image), ImageReadMode.UNCHANGED)
         else:
             values = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1)
             values = values.permute(2, 0, 1)
@@ -117,7 +115,8 @@ def _array(path: str | PathLike, max_pixels: int) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if array.ndim not in (2, 3):
             raise DataError(f"{path} is {array.ndim}-dimensional; a map is (H, W) or (c, H, W)")
-        check_pixels(path, *array.shape[-2:], max_pixels)
+        height, width = array.shape[-2:]
+        check_pixels(path, height, width, max_pixels)
         return array
 
 
@@ -133,7 +132,7 @@ def encode_png(numbers: UInt16[np.ndarray, "c H W"]) -> bytes:
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])  # modulo 256
     color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
-    body = zlib.compress(filtered, level=1)  # level 6 takes longer for 1 % less
+    body = zlib.compress(filtered.data, level=1)  # level 6 takes longer for 1 % less
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))

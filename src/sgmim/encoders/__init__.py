@@ -46,30 +46,35 @@ def make_encoder(
             backbone's own, or the nearest that fits the image.
         channels: channels of an image.
         pretrained: start from the weights that timm has for this name.
-        drop_path: largest rate of stochastic depth.
+        drop_path: largest rate of stochastic depth, below 1.
         checkpointing: recompute activations in the backward pass: less memory, a third slower.
         options: further keywords of the timm model.
 
     Raises:
         ConfigurationError: the backbone is not known or has no patches that could be hidden, or
             its patches or windows do not fit the image; the message names the nearest that fit.
+            Or a drop_path that is no rate.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if not 0 <= drop_path < 1:
+        raise ConfigurationError(
+            f"drop_path is the share of blocks that are left out, 0 or more and below 1: {drop_path}"
+        )
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    size = (height, width)
     is_simmim = name in SIMMIM_VITS
     name, options = _timm_name(name, options or {})
     bare = _bare(name, options)
-    kind = HierarchicalEncoder if hasattr(bare, "layers") else PlainEncoder
-    _check_size(name, size, bare.feature_info[-1]["reduction"])
+    _check_size(name, size, bare.stride)
     options = {"img_size": size, "in_chans": channels, "drop_path_rate": drop_path} | options
-    if kind is HierarchicalEncoder:
-        own = tuple(max(pair) for pair in bare._ref_window_sizes)
-        grids = [tuple(side // stage["reduction"] for side in size) for stage in bare.feature_info]
+    if isinstance(bare, HierarchicalEncoder):
+        own = tuple(max(pair) for pair in bare.backbone._ref_window_sizes)
+        grids = [(height // stride, width // stride) for stride in bare.strides]
         options["window_size"] = _windows(name, size, window, own, grids)
     elif window is not None:
         raise ConfigurationError(f"{name} has no windows: leave the option 'window' out")
     else:
         options["global_pool"] = ""  # the final norm comes before any pooling, as in the papers
-        if isinstance(bare, VisionTransformer):
+        if isinstance(bare.backbone, VisionTransformer):
             options["fc_norm"] = False
     backbone = _create(name, pretrained, options)
     if is_simmim:
@@ -78,7 +83,7 @@ def make_encoder(
     return wrap(backbone, name, options)
 
 
-def wrap(backbone: torch.nn.Module, name: str, options: dict[str, Any]) -> Encoder:
+def wrap(backbone: Any, name: str, options: dict[str, Any]) -> Encoder:
     """The encoder around a timm model; raises ConfigurationError where there is none for it."""
     for kind in (PlainEncoder, HierarchicalEncoder):
         if type(backbone) in kind.backbones and type(backbone.patch_embed) is PatchEmbed:
@@ -110,19 +115,18 @@ def _timm_name(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]
     return name, options
 
 
-def _bare(name: str, options: dict[str, Any]) -> torch.nn.Module:
-    """The timm model without weights: what it is made of, at no cost."""
+def _bare(name: str, options: dict[str, Any]) -> Encoder:
+    """The encoder in timm's own size, without weights: what it is made of, at no cost."""
     shape = {key: value for key, value in options.items() if key != "pretrained_cfg_overlay"}
     try:
         with torch.device("meta"):
             bare = timm.create_model(name, num_classes=0, **shape)
     except TypeError as error:
         raise ConfigurationError(f"{name} does not take these options: {error}") from error
-    wrap(bare, name, options)
-    return bare
+    return wrap(bare, name, options)
 
 
-def _create(name: str, pretrained: bool, options: dict[str, Any]) -> torch.nn.Module:
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
     """The timm model with weights, new or pre-trained.
 
     Some pre-trained ViTs normalize after pooling (fc_norm): there the norm moves before it.

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 import sgmim
-from sgmim.encoders import Encoder, make_encoder
+from sgmim.encoders import Encoder, HierarchicalEncoder, make_encoder
 from sgmim.encoders.weights import LoadingReport, load_into
 from sgmim.errors import DataError, FileError
 from sgmim.files import write_whole
@@ -65,7 +65,7 @@ def load_encoder(
         DataError: it is not an encoder's, or too little of it fits.
     """
     header, _ = _opened(_encoder_file(path))
-    if not BUILDS <= header.keys():
+    if not header.keys() >= BUILDS:
         raise DataError(
             f"{path} does not say which encoder it is of; build that with make_encoder and "
             "load the file with sgmim.encoders.files.initialize"
@@ -87,7 +87,7 @@ def initialize(encoder: Encoder, path: Path | str, *, at_least: float = 0.95) ->
     if file.suffix != ".safetensors":
         return load_into(encoder, _pickled(file), at_least=at_least)
     header, state = _opened(file)
-    if not BUILDS <= header.keys():
+    if not header.keys() >= BUILDS:
         return load_into(encoder, state, at_least=at_least)
     saved = make_encoder(**_keywords(header, {}))
     if saved.image_size == encoder.image_size or saved.name != encoder.name:
@@ -106,7 +106,7 @@ def saved_options(path: Path | str, **changes: Any) -> dict[str, Any]:
     """The keywords of make_encoder that a file of save_encoder was made with; none of another's."""
     file = _encoder_file(path)
     header = _opened(file)[0] if file.suffix == ".safetensors" else {}
-    return _keywords(header, changes) if BUILDS <= header.keys() else {}
+    return _keywords(header, changes) if header.keys() >= BUILDS else {}
 
 
 def _encoder_file(path: Path | str) -> Path:

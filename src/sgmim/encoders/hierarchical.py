@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from timm.layers import PatchEmbed
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 
@@ -12,17 +13,20 @@ class HierarchicalEncoder(Encoder):
     """A timm Swin v1 or v2; its feature map is the last stage's, through the final norm."""
 
     backbones = (SwinTransformer, SwinTransformerV2)
+    backbone: SwinTransformer | SwinTransformerV2
 
     def __init__(
         self, backbone: SwinTransformer | SwinTransformerV2, name: str, options: dict[str, Any]
     ):
         super().__init__()
         self.backbone, self.name, self.options = backbone, name, options
-        self.image_size = tuple(backbone.patch_embed.img_size)
-        self.channels = backbone.patch_embed.proj.in_channels
+        stem = backbone.patch_embed
+        assert isinstance(stem, PatchEmbed), "see encoders.wrap"
+        self.image_size = tuple(stem.img_size)
+        self.channels = stem.proj.in_channels
         self.dim = backbone.num_features
-        self.patch = backbone.patch_embed.patch_size[0]
-        self.patch_dim = backbone.patch_embed.proj.out_channels
+        self.patch = stem.patch_size[0]
+        self.patch_dim = stem.proj.out_channels
         self.widths = tuple(stage["num_chs"] for stage in backbone.feature_info)
         self.strides = tuple(stage["reduction"] for stage in backbone.feature_info)
         self.stride = self.strides[-1]

@@ -1,10 +1,10 @@
 """ViT and BEiT: one resolution from first block to last, so hidden patches can also be left out."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from timm.layers import PatchEmbed
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -45,14 +45,17 @@ class PlainEncoder(Encoder):
     """A timm ViT or BEiT, class and register tokens inside, patch tokens out."""
 
     backbones = (VisionTransformer, Beit)
+    backbone: VisionTransformer | Beit
 
     def __init__(self, backbone: VisionTransformer | Beit, name: str, options: dict[str, Any]):
         super().__init__()
         self.backbone, self.name, self.options = backbone, name, options
-        self.image_size = tuple(backbone.patch_embed.img_size)
-        self.channels = backbone.patch_embed.proj.in_channels
+        stem = backbone.patch_embed
+        assert isinstance(stem, PatchEmbed), "see encoders.wrap"
+        self.image_size = tuple(stem.img_size)
+        self.channels = stem.proj.in_channels
         self.dim = self.patch_dim = backbone.num_features
-        self.patch = self.stride = backbone.patch_embed.patch_size[0]
+        self.patch = self.stride = stem.patch_size[0]
         self.widths, self.strides = (self.dim,) * 4, (self.stride,) * 4
         # a BEiT whose blocks have biases of their own lays them out for all patches
         tables = (n for n, _ in backbone.blocks.named_parameters() if "relative_position" in n)
@@ -105,15 +108,14 @@ class PlainEncoder(Encoder):
         return shared() if shared is not None else None
 
     def _blocks(self, tokens: Tensor, bias: Tensor | None) -> Float[Tensor, "b n d"]:
-        options = (
-            {} if isinstance(self.backbone, VisionTransformer) else {"shared_rel_pos_bias": bias}
-        )
+        options: dict[str, Any] = {}
+        if isinstance(self.backbone, Beit):
+            options["shared_rel_pos_bias"] = bias
         for block in self.backbone.blocks:
-            call: Callable = block
             if self.backbone.grad_checkpointing and self.training:
-                tokens = checkpoint(call, tokens, use_reentrant=False, **options)
+                tokens = checkpoint(block, tokens, use_reentrant=False, **options)
             else:
-                tokens = call(tokens, **options)
+                tokens = block(tokens, **options)
         return self.backbone.norm(tokens)
 
     def _without_prefix(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:

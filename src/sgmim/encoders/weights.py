@@ -1,4 +1,4 @@
-"""Weights of others, in timm's names; and weights into an encoder, with an account of what fitted."""
+"""Weights of others, in timm's names; weights into an encoder, with an account of what fitted."""
 
 import re
 from collections.abc import Callable
@@ -64,7 +64,8 @@ def load_into(encoder: Encoder, state: dict[str, Any], *, at_least: float = 0.95
     if min(report.share, len(fitting) / len(own)) < at_least:
         raise DataError(
             f"these weights do not fit {encoder.name}: {report}; at least {at_least:.0%} of the "
-            f"parameters and of the {len(own)} tensors are asked for. Is it the right backbone, and the right size of it?"
+            f"parameters and of the {len(own)} tensors are asked for. Is it the right backbone, "
+            "and the right size of it?"
         )
     encoder.backbone.load_state_dict(fitting, strict=False)
     return report

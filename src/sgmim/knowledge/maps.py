@@ -1,7 +1,6 @@
 """Make maps for a folder of images: it may be stopped or killed at any time, and goes on later."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from sgmim.data.images import Source
 from sgmim.data.listing import stem
 from sgmim.data.stored import NOTE, Note, encode_png, read_note
 from sgmim.errors import ConfigurationError, DataError
-from sgmim.files import write_text, write_whole
+from sgmim.files import write_bytes, write_text
 
 # Colors in [0, 1] to a map: the one image is (1, 3, H, W), the map (1, c, H, W).
 Maker = Callable[[Tensor], Tensor]
@@ -59,8 +58,7 @@ def make(
         except DataError as error:
             yield Made(*state, error=str(error))
             continue
-        content = encode_png(numbers)
-        write_whole(path, lambda file, content=content: file.write(content))
+        write_bytes(path, encode_png(numbers))
         yield Made(*state)
 
 
@@ -98,6 +96,7 @@ def _apply(maker: Maker, image: Tensor) -> Float[Tensor, "c H W"]:
 
 def _numbers(made: Float[Tensor, "c H W"], note: Note, name: str) -> UInt16[np.ndarray, "c H W"]:
     """The numbers to store. Values beyond what the note can hold are clipped."""
+    assert note.scale is not None, "see `make`"
     unknown = ~made.isfinite()
     if unknown.any() and note.hole != 0:
         raise DataError(f"the map of {name} has values that are no numbers, and no hole for them")

@@ -61,7 +61,8 @@ class DepthMeter:
         """Score predictions in meters against batch["depth"], at the size of the latter."""
         truth = batch["depth"]
         counts = self.counts(truth)
-        errors = depth_errors(self.readable(prediction, truth.shape[-2:]), truth, counts)
+        height, width = truth.shape[-2:]
+        errors = depth_errors(self.readable(prediction, (height, width)), truth, counts)
         scored = counts.flatten(1).any(dim=1)
         sums = [errors[name].where(scored, 0).sum() for name in METRICS]
         self._add(torch.stack([*sums, scored.sum(), (~scored).sum()]))

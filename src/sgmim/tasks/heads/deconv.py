@@ -61,8 +61,15 @@ class DeconvHead(nn.Module):
 
 def doubling(dim: int, filters: int, kernel: int) -> tuple[nn.Module, ...]:
     """A deconvolution to exactly twice the height and width, whatever its kernel."""
-    padding = {"padding": (kernel - 1) // 2, "output_padding": kernel % 2}
-    deconvolution = nn.ConvTranspose2d(dim, filters, kernel, stride=2, bias=False, **padding)
+    deconvolution = nn.ConvTranspose2d(
+        dim,
+        filters,
+        kernel,
+        stride=2,
+        padding=(kernel - 1) // 2,
+        output_padding=kernel % 2,
+        bias=False,
+    )
     return deconvolution, nn.BatchNorm2d(filters), nn.ReLU()
 
 
