@@ -11,15 +11,14 @@ smoother, in 16-bit PNGs of 300 KB. Files stay in memory, so that no disk is mea
 the processor's, not the clock's, which others may share.
 
 A row's `value` is the median of our rate, `ratio` the median of ours / the peer's over the rounds,
-`low` and `high` its extremes.
+the middle 80 % of the rounds lie from `low` to `high`.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from statistics import median
 from time import process_time
 
 import numpy as np
@@ -34,6 +33,7 @@ from sgmim.data.batches import Batches
 from sgmim.data.geometry import NORMALIZATIONS
 from sgmim.data.images import Images
 from sgmim.data.stored import encode_png
+from timing import Row, in_turns, over, row, told, write
 
 HEIGHT, WIDTH, SIZE, BATCH = 375, 500, 192, 64
 CASES = {
@@ -81,43 +81,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_photos(Path(folder), count)
         rows = [measured(Path(folder), name, rounds, steps) for name in CASES]
-    for row in rows:
-        print(
-            "{name:45} {value:5.0f} {unit}, {ratio:.2f} x {peer} ({low:.2f}-{high:.2f})".format(
-                **row
-            )
-        )
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    print(*map(told, rows), sep="\n")
+    write(rows, options.json)
 
 
-def measured(folder: Path, name: str, rounds: int, steps: int) -> dict[str, str | float]:
+def measured(folder: Path, name: str, rounds: int, steps: int) -> Row:
     maps = {kind: folder / kind for kind in CASES[name]}
-    batches = Batches(
+    ours = Batches(
         Images(folder / "photos", maps), size=(SIZE, SIZE), batch=BATCH, needs=("image", *maps)
     )
-    ours, theirs = (
-        batches(),
-        again_and_again(DataLoader(Peer(folder, (*maps,)), BATCH, shuffle=True)),
-    )
-    rates = [(rate(ours, steps), rate(theirs, steps)) for _ in range(rounds + 1)][1:]
-    ratios = [one / other for one, other in rates]
-    return {
-        "name": f"loader, {name}",
-        "peer": "Pillow and torchvision transforms v1",
-        "value": round(median(one for one, _ in rates), 1),
-        "unit": "samples a second and core",
-        "ratio": round(median(ratios), 3),
-        "low": round(min(ratios), 3),
-        "high": round(max(ratios), 3),
-    }
+    theirs = DataLoader(Peer(folder, (*maps,)), BATCH, shuffle=True)
+    sides = {"ours": ours(), "theirs": again_and_again(theirs)}
+    runs = {side: partial(draw, batches, steps) for side, batches in sides.items()}
+    seconds = in_turns(runs, rounds, warmup=1, clock=process_time)
+    rates = [steps * BATCH / took for took in seconds["ours"]]
+    peer, ratios = "Pillow and torchvision transforms v1", over(seconds["theirs"], seconds["ours"])
+    return row(f"loader, {name}", rates, "samples a second and core", peer, ratios)
 
 
-def rate(batches: Iterator, steps: int) -> float:
-    began = process_time()
-    for _ in range(steps):
+def draw(batches: Iterator, count: int) -> None:
+    for _ in range(count):
         next(batches)
-    return steps * BATCH / (process_time() - began)
 
 
 def again_and_again(loader: DataLoader) -> Iterator:

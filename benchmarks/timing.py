@@ -11,16 +11,20 @@ Row = dict[str, str | float | None]
 
 
 def in_turns(
-    sides: dict[str, Callable[[], object]], rounds: int, warmup: int = 2
+    sides: dict[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warmup: int = 2,
+    clock: Callable[[], float] = perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds that every side takes in every round, after a few that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(warmup + rounds):
         for name, run in sides.items():
-            began = perf_counter()
+            began = clock()
             run()
             if number >= warmup:
-                seconds[name].append(perf_counter() - began)
+                seconds[name].append(clock() - began)
     return seconds
 
 

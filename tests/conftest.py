@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 
 def case(name: str) -> Path:
-    """The folder of a case: small ones travel with the tests, the others lie beside the checkout."""
+    """The folder of a case: small ones travel with the tests, others lie beside the checkout."""
     for root in (OWN, SHARED):
         if (root / name / "meta.json").exists():
             return root / name

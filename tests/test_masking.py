@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import golden, tiny
 
+from conftest import golden, tiny
 from sgmim.errors import ConfigurationError
 from sgmim.masking import RandomMask, count_hidden, keys, only, refine
 
@@ -33,7 +33,7 @@ def test_whole_squares_are_hidden_and_equally_many_in_every_image():
 
 @pytest.mark.parametrize("config", [0, 1])
 def test_every_square_is_hidden_as_often_as_in_the_authors_generator(config):
-    meta, io = golden("mask_generator")
+    _, io = golden("mask_generator")
     theirs = io[f"frequency.{config}"]
     rows = theirs.shape[0]
     image, patch = rows * 32, io[f"masks.{config}"].shape[1]

@@ -123,6 +123,11 @@ def test_the_optimizer_has_a_fused_kernel():
     assert adamw(painter(VIT), lr=1e-3).defaults["fused"]
 
 
+def test_a_negative_weight_decay_is_refused():
+    with pytest.raises(ConfigurationError, match=r"weight_decay is 0 \(none\) or more, not -0.1"):
+        adamw(painter(VIT), lr=1e-3, weight_decay=-0.1)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_an_unknown_exclusion_is_named():
     with pytest.raises((ConfigurationError, TypeError), match="official"):

@@ -6,7 +6,8 @@ to keep the rest, it appends what it makes of cells whose content is hidden. Non
 hidden: a test changes it and finds the same features.
 """
 
-from math import log2
+from math import inf, log2
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from sgmim.encoders.base import Encoder
 from sgmim.encoders.plain import PlainEncoder
+from sgmim.errors import ConfigurationError
 from sgmim.layers import mask_token, patches, take, tokens
 from sgmim.masking import Part
 
@@ -23,8 +25,8 @@ Features = Float[Tensor, "b m d"]
 
 
 class Pointwise(nn.Module):
-    """Embed patches, then merge them two by two, with no look across the edge of a cell: the paper's
-    shallow MLP, after PointNet.
+    """Embed patches, then merge them two by two, with no look across the edge of a cell: the
+    paper's shallow MLP, after PointNet.
 
     "patch_merge", the authors' first commit, is LayerNorm and Linear alone. "mlp" adds residual
     MLPs before every merge (a ViT merges nothing and has two). As no token sees another but in a
@@ -36,10 +38,17 @@ class Pointwise(nn.Module):
         mlp_ratio: hidden width of the residual MLPs over their width; 0 leaves them out. One
             eighth keeps the whole guidance below 4 % of a step, and is no less than the 16 numbers
             that a 4-pixel patch of depth has.
+
+    Raises:
+        ConfigurationError: a ratio below 0.
     """
 
     def __init__(self, encoder: Encoder, channels: int, *, mlp_ratio: float = 0.125):
         super().__init__()
+        if not 0 <= mlp_ratio < inf:
+            raise ConfigurationError(
+                f"mlp_ratio is 0, which leaves the extractor's MLPs out, or more, not {mlp_ratio}"
+            )
         merges = int(log2(encoder.stride // encoder.patch))
         widths = [encoder.patch_dim * 2**i for i in range(merges + 1)]
         self.embed = nn.Conv2d(channels, widths[0], encoder.patch, encoder.patch)
@@ -82,11 +91,11 @@ class Transformer(nn.Module):
 
 
 class Siamese(nn.Module):
-    """The image's own encoder, behind a patch embedding for the map (Table 5): two passes a step."""
+    """The image's own encoder, behind a patch embedding for the map (Table 5): two passes."""
 
     def __init__(self, encoder: Encoder, channels: int, *, keep_hidden: bool):
         super().__init__()
-        self.embed = encoder.another(channels).backbone.patch_embed
+        self.embed = encoder.another(channels).backbone.get_submodule("patch_embed")
         leave_out = encoder.can_leave_out and not keep_hidden
         self.token = None if leave_out else mask_token(encoder.patch_dim)
 
@@ -105,7 +114,7 @@ def _encoded(
     seen: Part,
     hidden: Part | None,
 ) -> Features:
-    """What an encoder makes of a map; hidden patches are absent, or a token where they cannot be."""
+    """What an encoder makes of a map; hidden patches are absent, or a token if they cannot be."""
     if token is None:
         assert isinstance(encoder, PlainEncoder)
         return encoder.trunk_of(embedded, seen.cells)
@@ -140,7 +149,7 @@ class Convolutional(nn.Module):
         stride = self.stem_stride
         x = F.gelu(self.norm(self.stem(knowledge))) * seen.at(stride)[:, None]
         for block in self.blocks:
-            stride *= block.stride
+            stride *= cast(Residual, block).stride
             x = block(x, seen.at(stride)[:, None])
         return take(tokens(x), _places(seen, hidden))
 

@@ -22,11 +22,18 @@ class Fusion(nn.Module):
             attention cannot tell one cell of the map from another.
 
     Raises:
-        ConfigurationError: the heads do not divide the features.
+        ConfigurationError: no blocks or heads, or heads that do not divide the features.
     """
+
+    position: nn.Parameter | None  # learned
+    fixed: Float[Tensor, "n d"] | None
 
     def __init__(self, encoder: Encoder, *, blocks: int = 1, heads: int = 8, positions: str):
         super().__init__()
+        if blocks < 1 or heads < 1:
+            raise ConfigurationError(
+                f"{blocks} fusion blocks of {heads} heads guide nothing: ask for 1 or more of each"
+            )
         if encoder.dim % heads:
             near = min(
                 (n for n in range(1, encoder.dim + 1) if encoder.dim % n == 0),

@@ -1,5 +1,8 @@
 """Blocks that more than one method is built of."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -29,7 +32,8 @@ def patches(image: Float[Tensor, "b c H W"], size: int) -> Float[Tensor, "b n d"
 class PixelHead(nn.Linear):
     """Paint pixels from features: one linear layer, every cell unfolds into its square.
 
-    The same map as SimMIM's 1 x 1 convolution and pixel shuffle, but it also paints some cells only.
+    The same map as SimMIM's 1 x 1 convolution and pixel shuffle, but it also paints some cells
+    only.
     """
 
     def __init__(self, dim: int, stride: int, channels: int = 3):
@@ -95,6 +99,7 @@ def take_attention_apart(model: nn.Module) -> None:
 
     The same up to rounding, at the price of keeping the scores for the backward pass.
     """
-    for module in model.modules():
+    modules: Iterable[Any] = model.modules()
+    for module in modules:
         if hasattr(module, "fused_attn"):
             module.fused_attn = False

@@ -3,11 +3,12 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Literal
 
 from torch.optim import AdamW
 
-from sgmim.errors import unknown
+from sgmim.errors import ConfigurationError, unknown
 from sgmim.objective import Objective, Task
 
 Exclude = Literal["recommended", "official", "none"]
@@ -41,6 +42,9 @@ def adamw(
             MoCo v3.
         layer_decay: the rate of a layer over that of the next; 1 is one rate for all.
         merge_as_layer: count Swin's patch mergings as layers, as MIM-Depth-Estimation does.
+
+    Raises:
+        ConfigurationError: a weight decay below 0, or an exclusion that there is not.
     """
     parameters = groups(
         objective,
@@ -64,7 +68,13 @@ def groups(
     layer_decay: float = 1.0,
     merge_as_layer: bool = False,
 ) -> list[dict[str, Any]]:
-    """The parameters by weight decay and share of the rate ("lr_scale"), as (name, parameter)."""
+    """The parameters by weight decay and share of the rate ("lr_scale"), as (name, parameter).
+
+    Raises:
+        ConfigurationError: a weight decay below 0, or an exclusion that there is not.
+    """
+    if not 0 <= weight_decay < inf:
+        raise ConfigurationError(f"weight_decay is 0 (none) or more, not {weight_decay}")
     undecayed = spared(objective, exclude)
     names = (name for name, _ in objective.encoder.backbone.named_parameters())
     scales = layer_scales(names, layer_decay, merge_as_layer=merge_as_layer)

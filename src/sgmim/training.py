@@ -22,6 +22,7 @@ from sgmim.objective import Batch, Losses, Objective
 from sgmim.schedules import Schedule
 
 Precision = Literal["auto", "bf16", "fp32"]
+Cast = Callable[[], AbstractContextManager]  # under which the forward pass runs
 
 PATIENCE = 3  # steps in a row that may fail before a run counts as diverged
 
@@ -77,14 +78,15 @@ def steps(
         ConfigurationError: the batches lack a map that the objective needs.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    failed = torch.zeros((), device=parameters[0].device)
+    device = parameters[0].device
+    failed = torch.zeros((), device=device)
     schedule = schedule or (lambda step: optimizer.defaults["lr"])
     batches = _checked(batches, bare(objective))
-    device = parameters[0].device
-    in_bf16 = precision == "bf16" or (precision == "auto" and faster_in_bf16(device))
-    cast = partial(torch.autocast, device.type, torch.bfloat16) if in_bf16 else nullcontext
-    if in_bf16 and slow_when_fused(device):
-        take_attention_apart(objective)
+    cast: Cast = nullcontext
+    if precision == "bf16" or (precision == "auto" and faster_in_bf16(device)):
+        cast = partial(torch.autocast, device.type, torch.bfloat16)
+        if slow_when_fused(device):
+            take_attention_apart(objective)
     for number in count(start):
         _set_rates(optimizer, schedule(number), weight_decay(number) if weight_decay else None)
         optimizer.zero_grad()
@@ -157,7 +159,7 @@ def _backward(
     objective: Objective | DistributedDataParallel,
     batches: Iterator[Batch],
     accumulate: int,
-    cast: Callable[[], AbstractContextManager],
+    cast: Cast,
 ) -> Losses | None:
     """Gather the gradients of one step; None if the batches end before it is whole."""
     total: Losses = {}
@@ -180,8 +182,8 @@ def _update(
 ) -> None:
     """Step along the clipped gradient, unless it is not finite.
 
-    A fused kernel looks for itself and divides on its way, told as torch's own gradient scaler tells
-    it: nobody waits, and no gradient is read once more.
+    A fused kernel looks for itself and divides on its way, told as torch's own gradient scaler
+    tells it: so nobody waits, and the gradients are not gone through once more.
     """
     if optimizer.defaults.get("fused"):
         excess = torch.ones_like(grad_norm) if clip is None else (grad_norm + 1e-6) / clip

@@ -149,7 +149,8 @@ def test_it_learns_and_is_scored_on_stored_depth_with_holes(tmp_path, photos):
 
 def test_a_test_without_depth_is_refused_before_any_training(tmp_path, photos, capsys):
     assert sgmim(*DEPTH, *ENCODER, f"--test.images={photos}", f"--run={tmp_path / 'run'}") == 2
-    assert "DepthEstimation needs depth" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "DepthEstimation needs depth" in said and "--test.maps.depth MAPS" in said
     assert not (tmp_path / "run").exists()
 
 

@@ -161,6 +161,10 @@ def test_impossible_options_are_refused(source):
     for options in ({"scale": (0.9, 0.5)}, {"scale": (0.5, 2.0)}, {"ratio": (0.0, 1.0)}):
         with pytest.raises(ConfigurationError, match="lower and an upper bound"):
             batches(source, **options)
+    with pytest.raises(ConfigurationError, match=r"from 0 to 1, not 1\.5"):
+        batches(source, flip=1.5)
+    with pytest.raises(ConfigurationError, match=r"workers are 0 .* or more, not -1"):
+        batches(source, workers=-1)
     with pytest.raises(ConfigurationError, match="no normalization 'imagent'"):
         batches(source, normalization="imagent")
 

@@ -231,6 +231,7 @@ def test_scenes_can_be_trained_on():
     [
         ({"kind": "room"}, "did you mean 'rooms'"),
         ({"count": 0}, "ask for 1 or more"),
+        ({"count": 2_000_000}, r"would take 92 GiB of memory: .* or for 1398101 or fewer"),
         ({"size": 1024}, "1023"),
         ({"size": 0}, "0 x 0"),
     ],

@@ -116,6 +116,7 @@ def test_windows_are_the_backbone_s_own_or_the_nearest_that_fits():
         ),
         ("vit_tiny_patch16_224", {"window": 7}, "has no windows"),
         ("vit_tiny_patch16_224", {"options": {"dpeth": 2}}, "dpeth"),
+        ("vit_tiny_patch16_224", {"drop_path": 1.0}, "from 0 to below 1, not 1.0"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_does(name, options, says):

@@ -1,4 +1,4 @@
-"""The guidance costs little, because only what counts is computed; and the models have their size."""
+"""The guidance costs little, as only what counts is computed; and the models have their size."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""SG-MIM is the authors' SG-MIM where it is told to be, and keeps the paper's promises elsewhere."""
+"""SG-MIM is the authors' where it is told to be, and keeps the paper's promises elsewhere."""
 
 import pytest
 import torch
@@ -219,3 +219,25 @@ def test_holes_in_the_map_are_neither_seen_nor_asked():
 def test_a_square_that_cuts_cells_of_the_feature_map_is_refused():
     with pytest.raises(ConfigurationError, match="the nearest mask_size is 32"):
         SGMIM(tiny("swin"), mask_size=16)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"fusion_heads": 0}, "1 fusion blocks of 0 heads guide nothing: ask for 1 or more"),
+        ({"fusion_blocks": 0}, "0 fusion blocks of 8 heads guide nothing: ask for 1 or more"),
+        ({"mlp_ratio": -0.5}, "mlp_ratio is 0, .* or more, not -0.5"),
+    ],
+)
+def test_a_guidance_without_parts_is_refused(options, said):
+    with pytest.raises(ConfigurationError, match=said):
+        SGMIM(tiny("swin"), **options)
+
+
+def test_positions_and_tokens_of_the_guidance_are_spared_weight_decay_too():
+    method = SGMIM(tiny("swin"), extractor="transformer", positions="learned")
+    spared = method.no_decay()
+    assert "fusion.position" in spared
+    tables = {name for name, _ in method.named_parameters() if "relative_position" in name}
+    assert len(tables) == 10 and tables <= spared
+    assert not any(name.endswith("qkv.weight") for name in spared)

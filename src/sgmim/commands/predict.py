@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,7 +26,9 @@ from sgmim.evaluation import resized
 from sgmim.files import write_whole
 from sgmim.finished import Finished, open_run
 from sgmim.knowledge.maps import make
+from sgmim.objective import Task
 from sgmim.options import Parser
+from sgmim.tasks.depth import DepthEstimation
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -36,14 +39,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
     config = parser.read(arguments)
     run, images = open_run(config.run, "finetune", device=config.device), Images(config.images)
+    task = cast(DepthEstimation, run.objective)  # the only task there is
     note = Note(
         name=run.name,
         meaning="meters along the optical axis",
         source=str(config.run),
-        scale=65535 / run.objective.max_depth,
+        scale=65535 / task.max_depth,
         direction="far_high",
     )
-    device = next(run.objective.parameters()).device
+    device = next(task.parameters()).device
     broken = 0
     for item in make(partial(predict, run), images, config.out / run.name, note, device=device):
         name = f"{stem(item.name)}.png"
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
             image = images.read(item.number - 1)["image"][None] / 255
             said = read_map(config.out / run.name / name, scale=note.scale)[None]
             drawn = sheet({"image": image, run.name: said})
-            write_whole(picture, lambda file, drawn=drawn: drawn.save(file, "PNG"))
+            write_whole(picture, partial(drawn.save, format="PNG"))
     print(f"{config.out}: {len(images) - broken} of {len(images)} images")
     if broken == len(images):
         raise DataError(f"none of the {len(images)} images could be read")
@@ -63,6 +67,6 @@ def main(arguments: Sequence[str]) -> None:
 
 def predict(run: Finished, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 1 H W"]:
     """What a model says of an image in [0, 1], as large as that."""
-    task = run.objective
+    task = cast(Task, run.objective)
     shown = normalize(255 * resized(image, task.encoder.image_size), run.normalization)
     return F.interpolate(task.predict(shown).float(), image.shape[2:], mode="bilinear")

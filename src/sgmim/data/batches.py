@@ -55,6 +55,12 @@ class Batches:
                 f"scale={scale} and ratio={ratio} are each a lower and an upper bound above 0, "
                 f"and no crop is larger than its image (scale 1)"
             )
+        if not 0 <= flip <= 1:
+            raise ConfigurationError(f"flip is a probability, from 0 to 1, not {flip}")
+        if workers < 0:
+            raise ConfigurationError(
+                f"workers are 0 (the run loads by itself) or more, not {workers}"
+            )
         self.order = Order(len(source), batch, seed, rank, world)
         self.cutter = Cutter(source, size, _with_image(needs), seed, scale, ratio, flip)
         self.normalization, self.workers = normalization, workers

@@ -24,6 +24,7 @@ from sgmim.errors import ConfigurationError, unknown
 KINDS = ("rooms", "streets", "both")
 FARTHEST = 80.0  # meters; whatever is farther, the sky too, is given this depth
 CHUNK = 64  # scenes that are made together
+MOST_GIB = 64  # of memory that scenes may take up
 KEPT = {  # channels of each and how they are kept: 12 bytes a pixel in all
     "image": (3, torch.uint8),
     "depth": (1, torch.float16),
@@ -35,7 +36,7 @@ KEPT = {  # channels of each and how they are kept: 12 bytes a pixel in all
 class Scenes:
     """A source of pictures with depth in meters, normals and classes: see `render`.
 
-    count: how many there are; together they take 12 bytes a pixel.
+    count: how many there are; together they take 12 bytes a pixel, of at most 64 GiB.
     size: pixels a side, or down and across.
     seed: another one gives other scenes.
     kind: rooms (depth up to 10 m), streets (up to 80 m, the sky's too), or half of each.
@@ -63,6 +64,7 @@ class Scenes:
             raise ConfigurationError(f"a contrast lies between 0 and 1, and is not {contrast}")
         self.size, self.seed, self.kind, self.device = _checked(size, kind), seed, kind, device
         self.contrast = contrast
+        _check_memory(count, *self.size)
         self.has = set(KEPT)
         self.names = [f"scene {index} of seed {seed}" for index in range(count)]
         self._kept = self._space()
@@ -106,6 +108,16 @@ class Scenes:
     def __setstate__(self, state: dict) -> None:  # a process that is not forked makes its own
         self.__dict__ |= state
         self._kept = self._space()
+
+
+def _check_memory(count: int, height: int, width: int) -> None:
+    each = height * width * sum(channels * kind.itemsize for channels, kind in KEPT.values())
+    most = MOST_GIB * 2**30 // each
+    if count > most:
+        raise ConfigurationError(
+            f"{count} scenes of {height} x {width} pixels would take {count * each / 2**30:.0f} "
+            f"GiB of memory: ask for smaller ones, or for {most} or fewer ({MOST_GIB} GiB)"
+        )
 
 
 def _shared(*shape: int, dtype: torch.dtype) -> Tensor:

@@ -57,7 +57,7 @@ def make_encoder(
     """
     if not 0 <= drop_path < 1:
         raise ConfigurationError(
-            f"drop_path is the share of blocks that are left out, 0 or more and below 1: {drop_path}"
+            f"drop_path is how often a block is left out, from 0 to below 1, not {drop_path}"
         )
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     size = (height, width)
@@ -67,9 +67,8 @@ def make_encoder(
     _check_size(name, size, bare.stride)
     options = {"img_size": size, "in_chans": channels, "drop_path_rate": drop_path} | options
     if isinstance(bare, HierarchicalEncoder):
-        own = tuple(max(pair) for pair in bare.backbone._ref_window_sizes)
         grids = [(height // stride, width // stride) for stride in bare.strides]
-        options["window_size"] = _windows(name, size, window, own, grids)
+        options["window_size"] = _windows(name, size, window, bare.own_windows, grids)
     elif window is not None:
         raise ConfigurationError(f"{name} has no windows: leave the option 'window' out")
     else:
@@ -162,7 +161,7 @@ def _windows(
     size: tuple[int, int],
     asked: int | tuple[int, ...] | None,
     own: tuple[int, ...],
-    grids: list[tuple[int, ...]],
+    grids: list[tuple[int, int]],
 ) -> tuple[int, ...]:
     """The window of every stage, checked against its grid (a window never exceeds the grid)."""
     wanted = own if asked is None else (asked,) * len(grids) if isinstance(asked, int) else asked
@@ -181,11 +180,11 @@ def _windows(
     )
 
 
-def _fits(window: int, grid: tuple[int, ...]) -> bool:
+def _fits(window: int, grid: tuple[int, int]) -> bool:
     return all(side % min(window, side) == 0 for side in grid)
 
 
-def _image_for(window: int, size: tuple[int, int], grids: list[tuple[int, ...]]) -> str:
+def _image_for(window: int, size: tuple[int, int], grids: list[tuple[int, int]]) -> str:
     """The nearest image size whose last stage is a whole number of windows."""
     stride = size[0] // grids[-1][0]
     cell = lcm(stride, stride * window)

@@ -53,7 +53,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def no_decay(self) -> set[str]:
-        """Names of the positions, tokens and scales among the parameters: weight decay spares them."""
+        """Names of positions, tokens and scales among the parameters: weight decay spares them."""
         kinds = ("pos_embed", "_token", "relative_position_bias_table", "cpb_mlp", "logit_scale")
         return {name for name, _ in self.named_parameters() if any(kind in name for kind in kinds)}
 

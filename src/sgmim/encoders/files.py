@@ -1,9 +1,10 @@
 """An encoder as a file: its weights in timm's names, and what it takes to build it again."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import torch
@@ -11,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 import sgmim
-from sgmim.encoders import Encoder, HierarchicalEncoder, make_encoder
+from sgmim.encoders import Encoder, make_encoder
 from sgmim.encoders.weights import LoadingReport, load_into
 from sgmim.errors import DataError, FileError
 from sgmim.files import write_whole
@@ -95,7 +96,8 @@ def initialize(encoder: Encoder, path: Path | str, *, at_least: float = 0.95) ->
     # only the encoder as it was knows whether its tables are of square windows
     load_into(saved, state)
     windows = {"window_size": encoder.windows} if hasattr(encoder, "windows") else {}
-    saved.backbone.set_input_size(img_size=encoder.image_size, **windows)
+    resize = cast(Callable[..., None], saved.backbone.set_input_size)  # all have it
+    resize(img_size=encoder.image_size, **windows)
     fitted = saved.backbone.state_dict()
     report = load_into(encoder, fitted, at_least=at_least)
     report.resized = [name for name in report.loaded if state[name].shape != fitted[name].shape]

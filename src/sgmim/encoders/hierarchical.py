@@ -1,5 +1,6 @@
 """Swin: windows and merging need the whole grid, so hidden patches are replaced, never left out."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from timm.layers import PatchEmbed
@@ -34,7 +35,14 @@ class HierarchicalEncoder(Encoder):
     @property
     def windows(self) -> tuple[tuple[int, int], ...]:
         """The windows in use, patches down and across, one a stage: never larger than its grid."""
-        return tuple(stage.blocks[0].window_size for stage in self.backbone.layers)
+        stages: Iterable[Any] = self.backbone.layers
+        return tuple(stage.blocks[0].window_size for stage in stages)
+
+    @property
+    def own_windows(self) -> tuple[int, ...]:
+        """The windows its backbone asks for, patches a side, one a stage."""
+        asked: Any = self.backbone._ref_window_sizes
+        return tuple(max(pair) for pair in asked)
 
     def embed(self, image):
         return self.backbone.patch_embed(image)

@@ -1,4 +1,5 @@
-"""SG-MIM: Structured Knowledge Guided Efficient Pre-training for Dense Prediction (Son et al., 2024).
+"""SG-MIM: Structured Knowledge Guided Efficient Pre-training for Dense Prediction
+(Son et al., 2024).
 
 https://arxiv.org/abs/2409.02513
 
@@ -64,8 +65,9 @@ class SGMIM(Objective):
         standardize_eps: inside the root of the map's deviation (losses.trimmed_standardized).
 
     Raises:
-        ConfigurationError: squares that do not tile the image or cut cells of the feature map, or
-            heads that do not divide its channels.
+        ConfigurationError: squares that do not tile the image or cut cells of the feature map,
+            heads that do not divide its channels, fewer than one of heads or blocks, or a negative
+            mlp_ratio.
     """
 
     def __init__(
@@ -129,6 +131,15 @@ class SGMIM(Objective):
             error = painted_l1(self.knowledge_head, guided, wanted, asked.cells)
             losses[self.knowledge] = self.knowledge_weight * error
         return losses
+
+    def no_decay(self) -> set[str]:
+        spared = super().no_decay()
+        for name, module in self.named_modules():
+            if isinstance(module, Fusion) and module.position is not None:
+                spared.add(f"{name}.position")
+            if isinstance(module, Encoder) and name != "encoder":
+                spared |= {f"{name}.{parameter}" for parameter in module.no_decay()}
+        return spared
 
     def pictures(self, batch: Batch) -> Pictures:
         image, drawn = batch["image"], keys(batch)
