@@ -9,8 +9,9 @@ draws its masks in the step. The peers (peers.py) run in the loop that their doc
 with our optimizer (fused AdamW) and, in rows of its own, with AdamW as it comes.
 
 A row's `value` is the median of ours, `ratio` the median over the rounds of ours / the peer's, and
-the middle 80 % of the rounds lie from `low` to `high`. Memory is what a process of its own grows to
-in three steps.
+the middle 80 % of the rounds lie from `low` to `high`. A CPU is measured on one thread, in the
+processor's time and not the clock's, which others may share. Memory is what a process of its own
+grows to in three steps.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import perf_counter, process_time
 
 import torch
 from torch.optim import AdamW
@@ -43,9 +45,10 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile every side")
     parser.add_argument("--peak", type=float, help="TFLOP/s of the card in bf16, if not known here")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     on_gpu = torch.device(options.device).type == "cuda"
     there = {"device": options.device} | ({"batch": 128} if on_gpu else {})
-    rounds = 7 if options.quick else 25
+    rounds = 6 if options.quick else 25
     jobs = [
         partial(compared, replace(case, compiled=options.compile, **there), rounds)
         for case in ((SWIN_T, VIT_S) if options.quick else (SWIN_B, VIT_B))
@@ -125,13 +128,15 @@ def flops(case: Case) -> int:
 
 def timed(makers: dict[str, Maker], rounds: int, device: str) -> dict[str, list[float]]:
     """Seconds that a step takes, round by round."""
+    on_gpu = torch.device(device).type == "cuda"
 
     def step(steps: Iterator[object]) -> None:
         next(steps)
-        if torch.device(device).type == "cuda":
+        if on_gpu:
             torch.cuda.synchronize(device)
 
-    return in_turns({name: partial(step, make()) for name, make in makers.items()}, rounds)
+    sides = {name: partial(step, make()) for name, make in makers.items()}
+    return in_turns(sides, rounds, clock=perf_counter if on_gpu else process_time)
 
 
 def milliseconds(seconds: list[float]) -> list[float]:

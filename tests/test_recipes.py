@@ -13,7 +13,6 @@ from timm.models.beit import Beit
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 
-from sgmim import runs
 from sgmim.assembly import read
 from sgmim.commands import finetune
 from sgmim.data.geometry import random_crop
@@ -23,6 +22,7 @@ from sgmim.errors import ConfigurationError
 from sgmim.methods.sgmim import PAPER_CODE
 from sgmim.optim import adamw
 from sgmim.options import find, recipes
+from sgmim.plan import Plan
 from sgmim.sources import make_source
 
 ROOMS = {"pretrain": ("methods", "method"), "finetune": ("tasks", "task")}
@@ -131,7 +131,7 @@ def test_it_builds_what_it_is_called_after(name):
     assert type(model.encoder.backbone) is kind
     assert model.encoder.dim == (768 if kind is Beit else 1024)
     assert what == (name.split("_")[0] if name in TO_PRETRAIN else "depth")
-    runs.Plan(**config.training.as_dict())
+    Plan(**config.training.as_dict())
     assert adamw(model, lr=1.0, **config.optimizer.as_dict())
 
 
@@ -171,7 +171,7 @@ def test_simmim_is_trained_as_sgmim_is(name):
 @pytest.mark.parametrize("name", TO_PRETRAIN)
 def test_its_rates_are_those_of_the_paper_s_batch(name):
     """lr = base * 1024 / 512: 4e-4 for 100 epochs, 2e-4 for 800."""
-    plan = runs.Plan(**loaded(name)[1].training.as_dict())
+    plan = Plan(**loaded(name)[1].training.as_dict())
     schedule, steps = plan.schedule_for(IMAGENET), plan.length(IMAGENET)
     short = "100ep" in name
     assert steps == (100 if short else 800) * EPOCH
@@ -186,7 +186,7 @@ def test_its_rates_are_those_of_the_paper_s_batch(name):
 
 @pytest.mark.parametrize("name", ON_KITTI)
 def test_depth_on_kitti_follows_the_rates_of_mim_depth_estimation(name):
-    plan = runs.Plan(**loaded(name)[1].training.as_dict())
+    plan = Plan(**loaded(name)[1].training.as_dict())
     schedule = plan.schedule_for(KITTI)
     assert plan.length(KITTI) == 24_100
     rates = {1: 3.01e-5, 964: 8.02e-5, 5784: 2.819e-4, 11568: 5e-4, 17352: 2.481e-4, 23136: 3e-5}

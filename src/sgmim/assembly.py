@@ -22,6 +22,7 @@ from sgmim.errors import ConfigurationError, DataError
 from sgmim.objective import Batch, Objective
 from sgmim.optim import adamw
 from sgmim.options import Parser, find, named
+from sgmim.plan import Plan
 from sgmim.sources import make_source
 
 PREVIEWED = 6  # samples on a picture sheet
@@ -41,7 +42,7 @@ class Run:
     objective: Objective
     source: Source
     batches: Batches
-    plan: runs.Plan
+    plan: Plan
     optimizer: Optimizer
     started_from: str  # what the encoder's weights are
     preview: Batch | None  # the samples of the picture sheets
@@ -124,7 +125,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         encoder, started_from = _encoder(config)
     with _checked(part):
         objective = find(room, name)(encoder, **config[part].as_dict())
-    plan = runs.Plan(**config.training.as_dict())
+    plan = Plan(**config.training.as_dict())
     source = make_source(**config.data.as_dict())
     if source is None:
         raise ConfigurationError("there is no data: give --data.images FOLDER or --data.scenes N")
@@ -182,7 +183,7 @@ def read(
         "batches", Batches,
         skip={"source", "size", "batch", "needs", "seed", "rank", "world", "device"},
     )  # fmt: skip
-    parser.add("training", runs.Plan)
+    parser.add("training", Plan)
     parser.add("optimizer", adamw, skip={"objective", "lr"})
     if command == "finetune":
         parser.add("test", make_source)

@@ -1,0 +1,122 @@
+"""How long a run trains, on how much at once, at which rate."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+from sgmim import schedules
+from sgmim.errors import ConfigurationError
+from sgmim.training import Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run is told of its training.
+
+    Args:
+        epochs: passes over the data.
+        steps: of the optimizer, instead of epochs.
+        batch: images a step, over all processes and micro-batches.
+        accumulate: micro-batches a step.
+        lr: learning rate for a batch of `lr_per` images; the other rates are scaled with it.
+        lr_per: images that the rates are for; 0 takes them as they are. SimMIM and its family say
+            512, MAE's family 256.
+        schedule: "cosine" and "multistep" are SimMIM's and SG-MIM's, "late_cosine" MAE's,
+            "up_and_down" that of MIM-Depth-Estimation, "constant" stays after the warm-up.
+        warmup_epochs: epochs of rising rate.
+        warmup_lr: rate of the first step.
+        min_lr: rate of the last.
+        milestones: epochs after which a multistep schedule goes down.
+        gamma: and by which factor.
+        clip: largest norm of a gradient; 0 is no limit.
+        precision: of the forward pass; "auto" is bf16 where the device is faster in it.
+        compile: with torch.compile: worth it on a GPU.
+        ema: keep a moving average with this decay, and hand that over; 0 keeps none.
+        log_every: steps between lines of the log.
+        save_every: steps between checkpoints; 0 saves at the end alone.
+        pictures_every: steps between picture sheets; 0 draws at the end alone.
+        keep: checkpoints to keep.
+    """
+
+    epochs: float = 100.0
+    steps: int | None = None
+    batch: int = 64
+    accumulate: int = 1
+    lr: float = 2e-4
+    lr_per: int = 512
+    schedule: Literal["cosine", "multistep", "late_cosine", "up_and_down", "constant"] = "cosine"
+    warmup_epochs: float = 10.0
+    warmup_lr: float = 1e-6
+    min_lr: float = 1e-5
+    milestones: tuple[float, ...] = (700.0,)
+    gamma: float = 0.1
+    clip: float = 5.0
+    precision: Precision = "auto"
+    compile: bool = False
+    ema: float = 0.0
+    log_every: int = 50
+    save_every: int = 1000
+    pictures_every: int = 1000
+    keep: int = 2
+
+    def __post_init__(self):
+        for name in ("batch", "accumulate", "log_every", "keep", "epochs", "lr", "steps"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < inf:
+                raise ConfigurationError(f"{name} is above 0, not {value}")
+        for name in ("lr_per", "warmup_epochs", "clip", "ema", "save_every", "pictures_every"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigurationError(f"{name} is 0 or more, not {getattr(self, name)}")
+        if self.ema >= 1:
+            raise ConfigurationError(f"a moving average with a decay of {self.ema} never moves")
+        if self.batch % self.accumulate:
+            raise ConfigurationError(
+                f"a batch of {self.batch} images cannot be split into {self.accumulate} parts"
+            )
+
+    @property
+    def micro_batch(self) -> int:
+        """Images at once, over all processes."""
+        return self.batch // self.accumulate
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, scaled to the batch."""
+        return self._scaled(self.lr)
+
+    def length(self, images: int) -> int:
+        """Steps of the run on so many images."""
+        return self.steps or max(1, round(self.epochs * self._epoch(images)))
+
+    def schedule_for(self, images: int) -> schedules.Schedule:
+        """The learning rate of every step."""
+        steps, epoch = self.length(images), self._epoch(images)
+        warmup = min(round(self.warmup_epochs * epoch), steps // 2)
+        first, last = self._scaled(self.warmup_lr), self._scaled(self.min_lr)
+        match self.schedule:
+            case "cosine":
+                return schedules.Cosine(
+                    lr=self.rate, steps=steps, warmup=warmup, warmup_lr=first, min_lr=last
+                )
+            case "late_cosine":
+                return schedules.CosineAfterWarmup(
+                    lr=self.rate, steps=steps, warmup=warmup, warmup_lr=first, min_lr=last
+                )
+            case "up_and_down":
+                if not self.steps and self.epochs >= 2:  # the last of an odd number has min_lr
+                    steps = round(self.epochs // 2 * 2 * epoch)
+                return schedules.UpAndDown(lr=self.rate, steps=steps, min_lr=last)
+        milestones = self.milestones if self.schedule == "multistep" else ()
+        return schedules.Multistep(
+            lr=self.rate,
+            milestones=tuple(round(milestone * epoch) for milestone in milestones),
+            gamma=self.gamma,
+            warmup=warmup,
+            warmup_lr=first,
+        )
+
+    def _epoch(self, images: int) -> float:
+        return max(images // self.micro_batch, 1) / self.accumulate
+
+    def _scaled(self, lr: float) -> float:
+        return schedules.scaled_lr(lr, self.batch, per=self.lr_per) if self.lr_per else lr
