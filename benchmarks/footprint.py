@@ -50,5 +50,5 @@ def _apart(measure: Callable[[Maker, int], float], maker: Maker, steps: int) -> 
     """In a new process, forked from one that has imported everything and done nothing."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["__main__"])
-    with context.Pool(1) as pool:
+    with context.Pool(1, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
         return pool.apply(measure, (maker, steps))

@@ -81,7 +81,7 @@ def test_the_log_says_how_every_step_went(done, method):
 
 def test_speed_is_measured_over_the_steps_since_the_line_before(tmp_path, monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr("sgmim.runs.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("sgmim.log.perf_counter", lambda: next(clock))
     words = (*TINY, *SCENES, "--training.steps=5", "--training.log_every=3")
     assert pretrain(tmp_path, "simmim", *words) == 0
     assert [row["images_per_second"] for row in log(tmp_path)] == [3 * 8, 2 * 8]
