@@ -14,6 +14,12 @@ def test_standardizing_is_the_formula():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_standardizing_is_the_same_with_and_without_a_gradient():
+    depth = torch.rand(2, 1, 20, 30).masked_fill(torch.rand(2, 1, 20, 30) < 0.1, torch.nan)
+    one, other = trimmed_standardized(depth), trimmed_standardized(depth.clone().requires_grad_())
+    torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
 def test_a_constant_map_becomes_zero_and_an_unknown_one_stays_unknown():
     flat = trimmed_standardized(torch.full((1, 1, 8, 8), 3.0))
     assert flat.abs().max() < 1e-3

@@ -48,6 +48,17 @@ def test_the_gradient_of_a_step_is_clipped_once_to_the_given_norm():
     assert_close(moved.norm().item(), 0.01, rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize("clip", [None, 0.01, 100.0])
+def test_a_fused_optimizer_clips_as_any_other(clip):
+    results = []
+    for fused in (True, False):
+        objective = toy()
+        optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-2, eps=1e-2, fused=fused)
+        list(steps(objective, optimizer, batches(3), clip=clip, precision="fp32"))
+        results.append(objective.state_dict())
+    assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
 def test_each_step_has_the_rate_of_the_schedule_times_the_share_of_the_layer():
     objective = toy()
     optimizer = adamw(objective, lr=1.0)
