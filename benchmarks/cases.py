@@ -46,8 +46,8 @@ SWIN_B = Case("Swin-B", "swin_base_patch4_window7_224", 192, 2, window=6)
 SWIN_V2_B = Case("SwinV2-B", "swinv2_base_window12_192", 192, 2)
 VIT_B = Case("ViT-B", "vit_base_patch16_224", 224, 4)
 SIMMIM_VIT_B = Case("SimMIM's ViT-B", "simmim_vit_base_patch16", 224, 4)
-SWIN_T = Case("Swin-T", "swin_tiny_patch4_window7_224", 192, 4, window=6)
-VIT_S = Case("ViT-S", "vit_small_patch16_224", 224, 4)
+SWIN_T = Case("Swin-T", "swin_tiny_patch4_window7_224", 192, 2, window=6)
+VIT_S = Case("ViT-S", "vit_small_patch16_224", 224, 2)
 VIT_TI = Case("ViT-Ti at 64 pixels", "vit_tiny_patch16_224", 64, 4)
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     torch.set_num_threads(1)
     on_gpu = torch.device(options.device).type == "cuda"
     there = {"device": options.device} | ({"batch": 128} if on_gpu else {})
-    rounds = 6 if options.quick else 25
+    rounds = 5 if options.quick else 25
     jobs = [
         partial(compared, replace(case, compiled=options.compile, **there), rounds)
         for case in ((SWIN_T, VIT_S) if options.quick else (SWIN_B, VIT_B))
