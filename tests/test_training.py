@@ -1,4 +1,5 @@
 import math
+import weakref
 
 import pytest
 import torch
@@ -121,6 +122,19 @@ def test_the_numbers_of_a_step_are_its_losses_and_their_sum():
 def test_what_is_yielded_keeps_no_graph_alive():
     _, taken = trained(batches(2), accumulate=2)
     assert not any(loss.requires_grad for step in taken for loss in step.losses.values())
+
+
+def test_gradients_are_freed_before_the_next_forward_pass():
+    objective, alive = toy(), []
+    gradients: list[weakref.ref] = []
+
+    def look(module, inputs):
+        alive.extend(gradient() is not None for gradient in gradients)
+
+    objective.register_forward_pre_hook(look)
+    for _ in steps(objective, adamw(objective, lr=1e-2), batches(3), precision="fp32"):
+        gradients = [weakref.ref(p.grad) for p in objective.parameters() if p.grad is not None]
+    assert alive and not any(alive)
 
 
 def test_no_step_waits_for_a_number_from_the_device():

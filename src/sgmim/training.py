@@ -93,8 +93,7 @@ def steps(
         losses = _backward(objective, batches, accumulate, cast)
         if losses is None:
             return
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        grad_norm = get_total_norm(gradients)
+        grad_norm = _grad_norm(parameters)
         failed = torch.where(grad_norm.isfinite(), 0.0, failed + 1)
         _update(optimizer, parameters, grad_norm, clip)
         if ema is not None:
@@ -172,6 +171,12 @@ def _backward(
             sum(losses.values()).backward()
         total = {name: total.get(name, 0.0) + loss.detach() for name, loss in losses.items()}
     return total if done == accumulate else None
+
+
+def _grad_norm(parameters: list[Tensor]) -> Float[Tensor, ""]:
+    # in a function of its own: a list that outlived the step would keep its gradients from being
+    # freed before the next forward pass
+    return get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def _update(
