@@ -15,7 +15,8 @@ body { margin: 0 auto; max-width: 62rem; padding: 1rem; background: var(--paper)
 h1 { line-height: 1.2; } p { max-width: 44rem; } .faint { color: var(--faint); }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { padding: .3rem .9rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); }
-td { font-variant-numeric: tabular-nums; } .best { color: var(--best); font-weight: 600; }
+td { font-variant-numeric: tabular-nums; } td + td { white-space: nowrap; }
+.best { color: var(--best); font-weight: 600; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 figure { margin: 1rem 0; } figcaption { color: var(--faint); }
 pre { overflow-x: auto; padding: .7rem; border: 1px solid var(--line); border-radius: 4px; }
