@@ -59,10 +59,10 @@ def test_every_place_of_a_shuffle_holds_another(count):
     assert (draws.shuffled(7, few, count) == whole[few]).all()
 
 
-@pytest.mark.parametrize("count", [2, 3, 4, 5])
+@pytest.mark.parametrize("count", [2, 3, 4])
 def test_any_shuffle_is_as_likely(count):
     orders = list(permutations(range(count)))
-    total = 1000 + 50 * len(orders)
+    total = 400 + 20 * len(orders)
     found = Counter(tuple(draws.shuffled(key, np.arange(count), count)) for key in range(total))
     expected = total / len(orders)
     error = sum((found[order] - expected) ** 2 / expected for order in orders)  # chi squared
