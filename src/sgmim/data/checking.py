@@ -38,7 +38,9 @@ def check(out: Path, *, workers: int | None = None) -> Iterator[Checked]:
         FileError: there is no packed data.
     """
     if "://" in str(out):
-        raise ConfigurationError("a check reads a folder; of a URL every shard is checked as it comes")
+        raise ConfigurationError(
+            "a check reads a folder; of a URL every shard is checked as it comes"
+        )
     checker = Checker(Path(out))
     shards = range(checker.shards)
     found = shared(checker, shards, cores() if workers is None else workers)
@@ -94,12 +96,17 @@ class Checker:
 
 def _members(path: Path) -> Iterator[tuple[str, Member]]:
     """Key, place and checksum of the files in a tar, up to where it is damaged."""
-    with suppress(tarfile.TarError), tarfile.open(path) as tar:
+    size = path.stat().st_size
+    # a header may claim any size, which is not to be allocated
+    with (
+        suppress(tarfile.TarError, ValueError, MemoryError, OverflowError),
+        tarfile.open(path) as tar,
+    ):
         for entry in tar:
-            file = tar.extractfile(entry) if entry.isreg() else None
+            plain = (
+                entry.isreg() and not entry.issparse() and entry.offset_data + entry.size <= size
+            )
+            file = tar.extractfile(entry) if plain else None
             crc = checksums().value(file.read()) if file else 0
             called = entry.name.rpartition(".")[0]
             yield called, Member(entry.offset_data, entry.size, crc)
-            tar.members = []  # which it would remember
-
-

@@ -103,6 +103,12 @@ def _jpeg_size(content: bytearray) -> tuple[int, int]:
     raise DataError("it is neither JPEG nor PNG, or its header is broken")
 
 
+def kind(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> tuple[str, str]:
+    """Format and mode, as Pillow calls them."""
+    with opened(path, max_pixels) as image:
+        return image.format or "", image.mode
+
+
 @contextmanager
 def opened(path: str | PathLike, max_pixels: int) -> Iterator[ImageFile]:
     """An image of which only the header is read yet; whatever goes wrong with it is a DataError."""

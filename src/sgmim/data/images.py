@@ -54,6 +54,7 @@ class Images:
         number / scale, and nothing is known where the stored number is `hole`.
     root: where the paths of a list start, and may not leave; the list's own folder if not given.
     max_pixels: what claims to be larger is refused before it is decoded.
+    check: compare sizes now, see below.
 
     A map lies on the upright image: on an image that EXIF says to turn, after it was turned.
     Raises FileError where a folder is missing and DataError where there are no images, two of them
@@ -71,6 +72,7 @@ class Images:
         hole: dict[str, float] | None = None,
         root: Path | None = None,
         max_pixels: int = decoding.MAX_PIXELS,
+        check: bool = True,
     ):
         self.folder, self.names = find_images(Path(images), root)
         self.max_pixels = max_pixels
@@ -83,7 +85,8 @@ class Images:
             if name not in self.maps:
                 raise unknown("map", name, self.maps)
         self.has = {"image", *self.maps}
-        self._check_sizes()
+        if check:
+            self._check_sizes()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -140,7 +140,9 @@ class Packer:
                     broken[names[index]] = str(error)
                     continue
                 parts = zip(tars, self.writer.suffixes, contents, strict=True)
-                members = [_add(tar, f"{key(names[index])}.{suffix}", c) for tar, suffix, c in parts]
+                members = [
+                    _add(tar, f"{key(names[index])}.{suffix}", c) for tar, suffix, c in parts
+                ]
                 entries.append(Entry(names[index], members))
 
 

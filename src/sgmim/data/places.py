@@ -62,9 +62,9 @@ class Folder:
 class Remote:
     """A URL of any file system that fsspec knows, and a cache of whole files.
 
-    Processes and URLs may share the cache. It holds no more than `most` bytes, and to make room drops what
-    was not used for longest; a file is there in whole or not at all, and has the CRC32C that the
-    index says.
+    Processes and URLs may share the cache. It holds no more than `most` bytes, and drops what was
+    not used for longest to make room; a file is there in whole or not at all, and has the CRC32C
+    that the index says.
     """
 
     def __init__(self, url: str, cache: Path, most: int):
