@@ -5,13 +5,16 @@ another place of the batch. Here sample `i` of a run draws from its own key, who
 """
 
 from collections.abc import Iterable, Iterator
+from math import isqrt
 from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 T = TypeVar("T")
+ROUNDS = 24  # with 16 all orders are as likely of 6 samples; fewer do for thousands
 LOW = 0xFFFFFFFF  # the 32 bits of an int64 that are worked with: torch has no unsigned arithmetic
 
 
@@ -33,9 +36,45 @@ def uniform(keys: Int[Tensor, " b"], count: int, stream: int = 0) -> Float[Tenso
     return (bits >> 8).float() / 2**24  # the 24 bits that a float32 can hold
 
 
+def numbers(key: int, places: Iterable[int], stream: int = 0) -> Iterator[float]:
+    """Some of the numbers that `uniform` gives a key, by their places: for a few of one key this
+    takes a tenth of the time."""
+    for place in places:
+        bits = _mix(key & LOW ^ _mix(place + (stream << 20)))
+        yield (_mix(bits ^ (key >> 32 & LOW)) >> 8) / 2**24
+
+
 def order(keys: Int[Tensor, " b"], count: int, stream: int = 0) -> Int[Tensor, "b {count}"]:
     """A random permutation of 0 .. count - 1 for every key."""
     return uniform(keys, count, stream).argsort(dim=1, stable=True)
+
+
+def shuffled(seed: int, places: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " n"]:
+    """What stands at some places of a random permutation of 0 .. count - 1, of which no more than
+    these is made: time and memory do not grow with `count`, which may reach 2**40.
+
+    A Feistel cipher on the cells of a rectangle that has at least `count`; where one leads beyond,
+    it is followed until it comes back (Black and Rogaway, "Ciphers with Arbitrary Finite Domains",
+    2002).
+    """
+    height = isqrt(count - 1) + 1
+    width = -(-count // height)  # height * width < count + height: few places lead beyond
+    keys = [key(seed, number) for number in range(ROUNDS)]
+    found = _ciphered(places, height, width, keys)
+    while (beyond := found >= count).any():
+        found[beyond] = _ciphered(found[beyond], height, width, keys)
+    return found
+
+
+def _ciphered(
+    cells: Int[np.ndarray, " n"], height: int, width: int, keys: list[int]
+) -> Int[np.ndarray, " n"]:
+    """Move rows by what columns say, then columns by what rows say, and so on for every key."""
+    one, other = cells // width, cells % width
+    for number, key in enumerate(keys):
+        shift = _mix(_mix(other ^ key & LOW) ^ key >> 32)
+        one, other = other, (one + shift) % (width if number % 2 else height)
+    return one * width + other
 
 
 def seeded(batches: Iterable[T], seed: int, *, start: int = 0, rank: int = 0) -> Iterator[T]:

@@ -7,6 +7,7 @@ from sgmim.data.decoding import MAX_PIXELS
 from sgmim.data.derived import Exchanged, Subset, WithMap
 from sgmim.data.images import Images, Source
 from sgmim.data.scenes import Scenes
+from sgmim.data.shards import Shards
 from sgmim.errors import ConfigurationError
 from sgmim.knowledge.edges import edges
 
@@ -16,9 +17,13 @@ LIVE = {"edges": edges}  # cheap enough to be made whenever an image is read
 def make_source(
     *,
     images: Path | None = None,
+    shards: str | None = None,
     maps: dict[str, Path] | None = None,
     scale: dict[str, float] | None = None,
     hole: dict[str, float] | None = None,
+    root: Path | None = None,
+    cache: Path | None = None,
+    cache_gb: float = 50,
     max_pixels: int = MAX_PIXELS,
     scenes: int = 3000,
     scene_size: int = 64,
@@ -30,13 +35,17 @@ def make_source(
     live: Literal["edges"] | None = None,
     exchange: str | None = None,
 ) -> Source | None:
-    """Images and maps from folders; or, where no images are given, scenes, which have depth.
+    """Images and maps from folders or shards; or, where none are given, scenes, which have depth.
 
     Args:
         images: a folder, at any depth, or a list (.txt, .csv).
+        shards: what 'sgmim data pack' made of images and maps: a folder, or a URL (s3://...).
         maps: the folder of each map, which is called as its image: --data.maps.depth FOLDER.
         scale: of a map whose folder has no knowledge.json: stored number / scale is the value.
         hole: of such a map, the stored number that says that nothing is known.
+        root: where the paths of a list start, and may not leave; the list's folder if not given.
+        cache: the folder where shards from a URL are kept; ~/.cache/sgmim if not given.
+        cache_gb: of 10^9 bytes, what it may hold: all shards, or they are fetched again and again.
         max_pixels: an image that claims to be larger is refused before it is decoded.
         scenes: how many to make; 0, and no images, is no data.
         scene_size: pixels a side.
@@ -53,13 +62,17 @@ def make_source(
         DataError: images or maps that are missing or do not fit.
         FileError: a folder that is missing.
     """
-    if images is None and (maps or scale or hole):
-        raise ConfigurationError("maps, scale and hole go with images: say where these are")
-    if images is None and not scenes:
+    if images is None and (maps or scale or hole or root):
+        raise ConfigurationError("maps, scale, hole and root go with images: say where these are")
+    if images is not None and shards is not None:
+        raise ConfigurationError("images and shards are both given; shards hold their images")
+    if images is None and shards is None and not scenes:
         return None
     source: Source
     if images is not None:
-        source = Images(images, maps, scale=scale, hole=hole, max_pixels=max_pixels)
+        source = Images(images, maps, scale=scale, hole=hole, root=root, max_pixels=max_pixels)
+    elif shards is not None:
+        source = Shards(shards, cache=cache, cache_gb=cache_gb, max_pixels=max_pixels)
     else:
         source = Scenes(
             scenes, size=scene_size, seed=scene_seed, kind=scene_kind, contrast=scene_contrast

@@ -137,7 +137,8 @@ def in_order(
 
 def _on_device(batch: Batch, device: torch.device, normalization: str) -> Batch:
     batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-    return batch | {"image": normalize(batch["image"], normalization)}
+    shares = {name: value / 255 for name, value in batch.items() if value.dtype == torch.uint8}
+    return batch | shares | {"image": normalize(batch["image"], normalization)}
 
 
 def _with_image(needs: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from torch import Tensor
 
 from sgmim.data.images import Sample, Source
+from sgmim.data.names import Chosen
 from sgmim.errors import ConfigurationError, DataError, unknown
 
 
@@ -34,8 +35,10 @@ class Subset:
             )
         count = count or len(span)
         self.source, self.has = source, set(source.has)
-        self.indices = [span[i * len(span) // count] for i in range(count)]
-        self.names: Sequence[str] = [source.names[index] for index in self.indices]
+        self.indices: Sequence[int] = span  # of millions, which a range keeps in no memory
+        if count < len(span):
+            self.indices = [span[i * len(span) // count] for i in range(count)]
+        self.names: Sequence[str] = Chosen(source.names, self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -11,8 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Float, Real
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as V
+from torch.nn import functional as F
 
 from sgmim import draws
 from sgmim.errors import unknown
@@ -65,8 +64,9 @@ def random_crop(
     `scale` is the share of the image's area, `ratio` is width / height, evenly spread in its
     logarithm, `flip` the probability of a mirror. Defaults as in SimMIM and SG-MIM (section 4.1).
     """
-    *drawn, mirror = draws.uniform(torch.tensor([key]), 4 * TRIES + 1, STREAM)[0].tolist()
-    for area, shape, down, across in zip(*[iter(drawn)] * 4, strict=True):
+    (mirror,) = draws.numbers(key, [4 * TRIES], STREAM)
+    drawn = draws.numbers(key, range(4 * TRIES), STREAM)
+    for area, shape, down, across in zip(*[drawn] * 4, strict=True):
         pixels = height * width * _between(*scale, area)
         aspect = exp(_between(log(ratio[0]), log(ratio[1]), shape))
         w, h = round(sqrt(pixels * aspect)), round(sqrt(pixels / aspect))
@@ -108,16 +108,23 @@ def fit(
 
 
 def _cut(value: Tensor, rule: Rule, crop: Crop, size: tuple[int, int]) -> Tensor:
-    nearest = rule.interpolation == "nearest"
-    mode = InterpolationMode.NEAREST_EXACT if nearest else InterpolationMode.BILINEAR
-    *box, flip = crop
-    value = V.resized_crop(value, *box, size=list(size), interpolation=mode, antialias=True)
+    top, left, height, width, flip = crop
+    value = value[:, top : top + height, left : left + width]
+    if (height, width) != size:
+        value = _resized(value, size, nearest=rule.interpolation == "nearest")
     if not flip:
         return value
     value = value.flip(-1)
     for channel in rule.negated:
         value[channel].neg_()
     return value
+
+
+def _resized(value: Tensor, size: tuple[int, int], *, nearest: bool) -> Tensor:
+    """As torchvision's `resize`, whose way to this takes a fifth of a small image's time."""
+    if nearest:
+        return F.interpolate(value[None], size, mode="nearest-exact")[0]
+    return F.interpolate(value[None], size, mode="bilinear", antialias=True)[0]
 
 
 def _between(low: float, high: float, share: float) -> float:
@@ -134,7 +141,12 @@ NORMALIZATIONS = {  # mean and standard deviation of red, green, blue in [0, 1]
 def normalize(image: Real[Tensor, "b 3 H W"], name: str = "imagenet") -> Float[Tensor, "b 3 H W"]:
     """Colors from 0 to 255 to what an encoder is fed: (color / 255 - mean) / deviation."""
     mean, deviation = _statistics(name, image.device)
-    return (image / 255).sub_(mean).div_(deviation)  # in place: a third of the memory
+    if image.is_cuda:
+        return (image / 255).sub_(mean).div_(deviation)  # in place: a third of the memory
+    normal = torch.empty(image.shape)
+    for one, out in zip(image, normal, strict=True):  # one fits into the cache: a third of the time
+        torch.div(one, 255, out=out).sub_(mean).div_(deviation)
+    return normal
 
 
 def unnormalize(

@@ -19,7 +19,8 @@ from sgmim.data.geometry import rule
 from sgmim.data.listing import files_below, find_images, stem
 from sgmim.errors import ConfigurationError, DataError, listed, unknown
 
-# "image" is uint8 RGB (3, H, W); every map is float32 (c, H, W), NaN where nothing is known.
+# "image" is uint8 RGB (3, H, W); every map is float32 (c, H, W), NaN where nothing is known; or,
+# where its values are shares of 255 and all known, uint8: a batch has it divided.
 Sample = dict[str, Tensor]
 
 CHECKED = 2000  # images whose size is compared with their maps' before the first step
@@ -51,7 +52,9 @@ class Images:
     maps: for each kind of map its folder, where a map is called as its image, but for the suffix.
     scale, hole: how to read maps whose folder holds no note (stored.py): a value is the stored
         number / scale, and nothing is known where the stored number is `hole`.
+    root: where the paths of a list start, and may not leave; the list's own folder if not given.
     max_pixels: what claims to be larger is refused before it is decoded.
+    check: compare sizes now, see below.
 
     A map lies on the upright image: on an image that EXIF says to turn, after it was turned.
     Raises FileError where a folder is missing and DataError where there are no images, two of them
@@ -67,11 +70,13 @@ class Images:
         *,
         scale: dict[str, float] | None = None,
         hole: dict[str, float] | None = None,
+        root: Path | None = None,
         max_pixels: int = decoding.MAX_PIXELS,
+        check: bool = True,
     ):
-        self.folder, self.names = find_images(Path(images))
+        self.folder, self.names = find_images(Path(images), root)
         self.max_pixels = max_pixels
-        stems = [stem(name) for name in self.names]
+        stems = [stem(name) for name in self.names] if maps else []
         self.maps = {
             name: Maps(name, Path(folder), stems, (scale or {}).get(name), (hole or {}).get(name))
             for name, folder in (maps or {}).items()
@@ -80,7 +85,8 @@ class Images:
             if name not in self.maps:
                 raise unknown("map", name, self.maps)
         self.has = {"image", *self.maps}
-        self._check_sizes()
+        if check:
+            self._check_sizes()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -5,23 +5,32 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from sgmim.data import decoding
+from sgmim.data.names import Names
 from sgmim.errors import ConfigurationError, DataError, FileError
 
+MANIFEST = "shards.json"  # what a folder of packed images has
 
-def find_images(images: Path) -> tuple[str, list[str]]:
+
+def find_images(images: Path, root: Path | None = None) -> tuple[str, Names]:
     """A folder, and the path from there of each image below it, or in the list that `images` is.
 
-    A list is .txt with a path a line, or .csv with paths in its first column and maybe a header;
-    a path is absolute or from where the list is.
+    A list is .txt with a path a line, or .csv with paths in its first column and maybe a header.
+    Its paths start at `root`, which is its own folder if not given, and do not lead out of there:
+    whoever wrote a list has no say in which files of this machine are read. Links are followed.
 
     Raises FileError where nothing is there, and DataError where no image is, a line of a list is no
-    path, or two images are told apart by nothing but the suffix.
+    path or leads out of the root, or two images are told apart by nothing but the suffix.
     """
     if images.is_dir():
+        if (images / MANIFEST).is_file():
+            raise ConfigurationError(f"{images} holds packed images: --data.shards {images}")
         folder, names = str(images), sorted(files_below(images, decoding.SUFFIXES))
     elif images.is_file() and images.suffix.lower() in (".txt", ".csv"):
-        folder, names = _read_list(images)
+        folder = os.path.abspath(root or images.parent)
+        names = _read_list(images, folder)
     elif images.is_file():
         raise ConfigurationError(f"{images} is neither a folder of images nor a .txt or .csv list")
     else:
@@ -30,7 +39,7 @@ def find_images(images: Path) -> tuple[str, list[str]]:
         known = ", ".join(sorted(decoding.SUFFIXES))
         raise DataError(f"there is no image in {images}; images end in {known}")
     _check_unique(names, images)
-    return folder, names
+    return folder, Names.of(names)
 
 
 def stem(name: str) -> str:
@@ -62,25 +71,31 @@ def files_below(
             yield from files_below(folder, suffixes, f"{inside}{entry.name}/", above)
 
 
-def _read_list(path: Path) -> tuple[str, list[str]]:
-    """The images of a list: the folder they share, and the path of each from there."""
+def _read_list(path: Path, root: str) -> list[str]:
+    """The images of a list: the path of each from the root."""
     with decoding.named(path), open(path, encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file) if path.suffix.lower() == ".csv" else ([line] for line in file)
         lines = [row[0].strip() if row else "" for row in rows]
-    home = os.path.abspath(path.parent)
-    files = []
+    names, below = [], root.rstrip(os.sep) + os.sep
     for number, line in enumerate(lines, start=1):
-        if os.path.splitext(line)[1].lower() in decoding.SUFFIXES:
-            files.append(os.path.normpath(os.path.join(home, line)))
+        if os.path.splitext(line)[1].lower() in decoding.SUFFIXES and "\0" not in line:
+            place = os.path.normpath(os.path.join(root, line))
+            if not place.startswith(below):
+                raise DataError(
+                    f"line {number} of {path} leads out of {root}: {line!r}; if that is meant, "
+                    f"say below which folder all of its files are, with 'root'"
+                )
+            names.append(place[len(below) :])
         elif line and not (number == 1 and path.suffix.lower() == ".csv"):  # which may be a header
             raise DataError(f"line {number} of {path} is no path of an image: {line!r}")
-    if not all(file.startswith(home + os.sep) for file in files):
-        home = os.path.commonpath([os.path.dirname(file) for file in files])
-    return home, [file[len(home) :].lstrip(os.sep) for file in files]
+    return names
 
 
 def _check_unique(names: list[str], images: Path) -> None:
-    if len({stem(name) for name in names}) == len(names):
+    # numbers first: they take a tenth of the memory
+    hashes = np.fromiter((hash(stem(name)) for name in names), np.int64, len(names))
+    hashes.sort()
+    if not (hashes[1:] == hashes[:-1]).any():
         return
     first: dict[str, str] = {}
     for name in names:

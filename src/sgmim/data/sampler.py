@@ -2,20 +2,17 @@
 
 The order is one endless row, epoch after epoch, each a new permutation. Step k takes the k-th
 `batch` of the row. So a batch may reach into the next epoch: nothing is dropped, every sample comes
-equally often, and fewer samples than a batch are no special case. Any step can be started at.
+equally often, and fewer samples than a batch are no special case. Any step can be started at, at
+once: of an epoch's order only the places of a step are computed, however many samples there are.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
+import numpy as np
 
 from sgmim import draws
 from sgmim.errors import ConfigurationError
-
-SECOND = 1 << 11  # a stream whose numbers share none with the first 2 ** 31 of stream 0
 
 
 @dataclass(frozen=True)
@@ -47,21 +44,15 @@ class Order:
     def __call__(self, start: int = 0) -> Iterator[list[tuple[int, int]]]:
         """(epoch, index) of every sample of this rank, step by step from `start`, without end."""
         share = self.batch // self.world
-        epoch, order = -1, torch.empty(0)
         place = start * self.batch + self.rank * share
         while True:
-            samples = []
-            for position in range(place, place + share):
-                if position // self.count != epoch:
-                    epoch = position // self.count
-                    order = permutation(self.count, self.seed, epoch)
-                samples.append((epoch, int(order[position % self.count])))
-            yield samples
+            epochs = range(place // self.count, (place + share - 1) // self.count + 1)
+            yield [sample for epoch in epochs for sample in self._of_epoch(epoch, place, share)]
             place += self.batch
 
-
-def permutation(count: int, seed: int, epoch: int) -> Int[Tensor, " {count}"]:
-    """A random order of 0 .. count - 1, the same on any machine and with any version of torch."""
-    keys = torch.tensor([draws.key(seed, epoch)])
-    coarse, fine = (draws.uniform(keys, count, stream)[0].double() for stream in (0, SECOND))
-    return (coarse + fine / 2**24).argsort(stable=True)  # 48 bits: ties are rare, and stable
+    def _of_epoch(self, epoch: int, place: int, share: int) -> list[tuple[int, int]]:
+        """Those of the next `share` samples from a place in the row that are of an epoch."""
+        first = epoch * self.count
+        places = np.arange(max(place, first), min(place + share, first + self.count)) - first
+        order = draws.shuffled(draws.key(self.seed, epoch), places, self.count)
+        return [(epoch, index) for index in order.tolist()]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt16
+from jaxtyping import Float, Shaped, UInt16
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_png
 
@@ -54,10 +54,13 @@ def read_note(folder: Path) -> Note | None:
     if not path.is_file():
         return None
     with named(path):
-        found = dict(json.loads(path.read_text(encoding="utf-8"), parse_int=float))
-        return Note(
-            **{field.name: found[field.name] for field in fields(Note) if field.name in found}
-        )
+        return parse_note(path.read_text(encoding="utf-8"))
+
+
+def parse_note(text: str) -> Note:
+    """The note that a text is. Raises all kinds where it is broken."""
+    found = dict(json.loads(text, parse_int=float))
+    return Note(**{field.name: found[field.name] for field in fields(Note) if field.name in found})
 
 
 def read_map(
@@ -74,15 +77,45 @@ def read_map(
     `data_sgmim.py`), 8 bits by 255, and .npy is taken as it is: (H, W) or (c, H, W).
     A palette image gives its indices. Raises DataError, which names the file, if it is broken.
     """
-    stored, full = _stored(path, max_pixels)
-    values = stored.float()
+    numbers, full = stored_numbers(path, max_pixels)
+    return to_values(numbers, scale or full, low, hole)
+
+
+def to_values(
+    numbers: Shaped[Tensor, "c H W"], scale: float, low: float = 0, hole: float | None = None
+) -> Float[Tensor, "c H W"]:
+    """What stored numbers mean, see `Note`; NaN where they are a hole."""
+    values = numbers.float()
     unknown = None if hole is None else values == hole
-    divisor = scale or full
-    if divisor != 1:
-        values /= divisor
+    if scale != 1:
+        values /= scale
     if low:
         values += low
     return values if unknown is None else values.masked_fill_(unknown, torch.nan)
+
+
+def to_numbers(
+    values: Float[Tensor, "c H W"],
+    scale: float,
+    low: float = 0,
+    hole: float | None = None,
+    most: int = 65535,
+) -> Float[Tensor, "c H W"]:
+    """The numbers to store for some values, those beyond 0 and `most` clipped; no known value is
+    stored as the number of a hole. DataError where values are unknown and there is no hole."""
+    unknown = ~values.isfinite()
+    if hole is None and unknown.any():
+        raise DataError("it has values that are no numbers, and no hole for them")
+    numbers = ((values - low) * scale).round().clamp(0, most)
+    if hole is None:
+        return numbers
+    beside = hole + 1 if hole < most else hole - 1
+    return numbers.masked_fill(numbers == hole, beside).masked_fill(unknown, hole)
+
+
+def full_scale(numbers: Tensor) -> float:
+    """What numbers are divided by for want of a better scale: by their bits."""
+    return 255.0 if numbers.dtype == torch.uint8 else 65536.0
 
 
 def map_size(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -94,7 +127,7 @@ def map_size(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, i
         return image.height, image.width
 
 
-def _stored(path: str | PathLike, max_pixels: int) -> tuple[Tensor, float]:
+def stored_numbers(path: str | PathLike, max_pixels: int) -> tuple[Tensor, float]:
     """The numbers in a file (c, H, W), and what they are divided by for want of a better scale."""
     if str(path).lower().endswith(".npy"):
         array = _array(path, max_pixels)
@@ -107,7 +140,7 @@ def _stored(path: str | PathLike, max_pixels: int) -> tuple[Tensor, float]:
         else:
             values = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1)
             values = values.permute(2, 0, 1)
-    return values, 255.0 if values.dtype == torch.uint8 else 65536.0
+    return values, full_scale(values)
 
 
 def _array(path: str | PathLike, max_pixels: int) -> np.ndarray:

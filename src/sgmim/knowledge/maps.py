@@ -13,7 +13,7 @@ from torch import Tensor
 from sgmim import __version__
 from sgmim.data.images import Source
 from sgmim.data.listing import stem
-from sgmim.data.stored import NOTE, Note, encode_png, read_note
+from sgmim.data.stored import NOTE, Note, encode_png, read_note, to_numbers
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.files import write_bytes, write_text
 
@@ -97,9 +97,8 @@ def _apply(maker: Maker, image: Tensor) -> Float[Tensor, "c H W"]:
 def _numbers(made: Float[Tensor, "c H W"], note: Note, name: str) -> UInt16[np.ndarray, "c H W"]:
     """The numbers to store. Values beyond what the note can hold are clipped."""
     assert note.scale is not None, "see `make`"
-    unknown = ~made.isfinite()
-    if unknown.any() and note.hole != 0:
-        raise DataError(f"the map of {name} has values that are no numbers, and no hole for them")
-    least = 0 if note.hole is None else 1
-    numbers = ((made - note.low) * note.scale).round().clamp(least, 65535)
-    return numbers.masked_fill(unknown, 0).numpy().astype(np.uint16)
+    try:
+        numbers = to_numbers(made, note.scale, note.low, note.hole)
+    except DataError as error:
+        raise DataError(f"the map of {name}: {error}") from error
+    return numbers.numpy().astype(np.uint16)
