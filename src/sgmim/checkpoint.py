@@ -48,7 +48,7 @@ def save(
     """
     content = {
         "step": step,
-        "configuration": _as_json(configuration),
+        "configuration": as_json(configuration),
         "objective": bare(objective).state_dict(),
         "optimizer": optimizer.state_dict(),
         "ema": ema.objective.state_dict() if ema else None,
@@ -91,7 +91,7 @@ class Checkpoint:
             DataError: it is of another model or optimizer.
         """
         if configuration is not None:
-            self._check(_as_json(configuration))
+            self.check(configuration)
         try:
             bare(objective).load_state_dict(self.content["objective"])
             optimizer.load_state_dict(self.content["optimizer"])
@@ -100,8 +100,9 @@ class Checkpoint:
         except (RuntimeError, ValueError) as error:
             raise DataError(f"{self.path} is of another model or optimizer: {error}") from error
 
-    def _check(self, now: Any) -> None:
-        before, now = _flat(self.content["configuration"]), _flat(now)
+    def check(self, configuration: dict[str, Any]) -> None:
+        """Raise ConfigurationError where it was saved with another configuration."""
+        before, now = _flat(self.content["configuration"]), _flat(as_json(configuration))
         changes = [
             f"{name} ({before.get(name, 'not set')} then, {now.get(name, 'not set')} now)"
             for name in sorted(before.keys() | now.keys())
@@ -143,7 +144,8 @@ def _read(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _as_json(configuration: dict[str, Any] | None) -> dict[str, Any] | None:
+def as_json(configuration: Any) -> Any:
+    """What reading it back from JSON gives."""
     return json.loads(json.dumps(configuration, default=str))
 
 

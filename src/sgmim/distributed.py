@@ -4,13 +4,18 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import ProcessGroup
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from sgmim.errors import ConfigurationError
 from sgmim.objective import Objective
+
+T = TypeVar("T")
 
 
 def start(device: str = "auto") -> torch.device:
@@ -54,6 +59,11 @@ def world() -> int:
     return distributed.get_world_size() if _joined() else 1
 
 
+def local_world() -> int:
+    """How many processes there are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world()))
+
+
 def is_main() -> bool:
     """Whether this process is the one that logs and saves."""
     return rank() == 0
@@ -75,6 +85,21 @@ def mean(numbers: Mapping[str, float | Tensor]) -> dict[str, float]:
     return dict(zip(numbers, values.tolist(), strict=True))
 
 
+def gathered(value: T, group: ProcessGroup | None = None) -> list[T]:
+    """What each process has, by rank."""
+    if not _joined():
+        return [value]
+    values: list[T] = [value] * world()
+    distributed.all_gather_object(values, value, group)
+    return values
+
+
+def side_group() -> ProcessGroup | None:
+    """The processes once more, over the CPU and in an order of their own: for what goes on beside
+    the training. None in one process."""
+    return distributed.new_group(backend="gloo") if _joined() else None
+
+
 class Agreement:
     """Whether any process of the run was asked for something, such as to stop.
 
@@ -88,8 +113,7 @@ class Agreement:
     """
 
     def __init__(self):
-        # a group of its own: its messages stay in order, and CPU tensors need gloo
-        self.group = distributed.new_group(backend="gloo") if _joined() else None
+        self.group = side_group()
         self.answer: Callable[[], bool] | None = None  # to what was asked one step ago
 
     def __call__(self, flag: bool) -> bool:
@@ -117,7 +141,7 @@ def wrap(objective: Objective) -> Objective | DistributedDataParallel:
     those of the main process are saved. Not declared a static graph: with that, torch cannot
     accumulate gradients (pytorch/pytorch#143580).
     """
-    if not _joined():
+    if not _joined() or isinstance(objective, FSDPModule):
         return objective
     on_gpu = next(objective.parameters()).is_cuda
     return DistributedDataParallel(
@@ -137,9 +161,12 @@ def sharing(
     objective: Objective | DistributedDataParallel, now: bool
 ) -> AbstractContextManager[None]:
     """Forward and backward passes in here share their gradients, or keep them for a later one."""
-    if now or not isinstance(objective, DistributedDataParallel):
-        return nullcontext()
-    return objective.no_sync()
+    if isinstance(objective, FSDPModule):
+        objective.set_requires_gradient_sync(now)
+        objective.set_is_last_backward(now)
+    elif isinstance(objective, DistributedDataParallel) and not now:
+        return objective.no_sync()
+    return nullcontext()
 
 
 def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:

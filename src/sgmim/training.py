@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
@@ -176,7 +177,8 @@ def _backward(
 def _grad_norm(parameters: list[Tensor]) -> Float[Tensor, ""]:
     # in a function of its own: a list that outlived the step would keep its gradients from being
     # freed before the next forward pass
-    return get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm  # of all processes' shares
 
 
 def _update(

@@ -1,0 +1,241 @@
+"""Save a run whose model is shared, each process its part; resume it on any number of processes.
+
+run/checkpoints/step_00001200/
+  __0_0.distcp, __1_0.distcp ...   the parts, by torch.distributed.checkpoint
+  .metadata                        which part is where
+  manifest_0.json, ...             last, by each process: check sums of what it wrote
+
+A checkpoint counts if all manifests are there and right. These folders are for one's own run, with
+the torch they were written by; what is kept and passed on is safetensors (encoders/files.py).
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+from sgmim import distributed
+from sgmim.checkpoint import Checkpoint, as_json
+from sgmim.ema import MovingAverage
+from sgmim.errors import DataError, FileError
+from sgmim.files import write_text
+from sgmim.objective import Objective
+from sgmim.unpickling import Reader, Tensors
+
+State = dict[str, Tensor]
+
+
+class Writer:
+    """Saves beside the training: a step waits for a copy in memory, the rest is done in a thread.
+
+    One checkpoint is written at a time. Every process of the run calls the same in the same order.
+
+    Args:
+        run: folder of the run.
+        configuration: what has to be the same for the run to go on, in JSON's types.
+        keep: how many checkpoints to keep.
+    """
+
+    def __init__(self, run: Path, configuration: dict[str, Any] | None = None, keep: int = 2):
+        self.folder, self.configuration, self.keep = run / "checkpoints", configuration, keep
+        self.group = distributed.side_group()
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self.writing: Future[None] | None = None
+
+    def save(
+        self, step: int, model: Objective, optimizer: Optimizer, ema: MovingAverage | None = None
+    ) -> Path:
+        """Begin to save what the run needs to go on after `step` steps.
+
+        Raises:
+            FileError: the checkpoint before this one could not be written.
+        """
+        self.wait()
+        path = self.folder / f"step_{step:08d}"
+        self._together(lambda: _emptied(path), on_main=True)
+        copied = dcp.async_save(
+            state_of(model, optimizer, ema),
+            storage_writer=dcp.FileSystemWriter(str(path)),
+            process_group=self.group,
+            no_dist=self.group is None,
+        )
+        content = {"step": step, "ema": ema is not None, "configuration": self.configuration}
+        self.writing = self.thread.submit(self._finish, copied, path, content)
+        return path
+
+    def wait(self) -> None:
+        """Until what was begun is on disk: before the run ends, and before it saves again.
+
+        Raises:
+            FileError: it could not be written; the checkpoints before it are untouched.
+        """
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
+
+    def _finish(self, copied: Future, path: Path, content: dict[str, Any]) -> None:
+        try:
+            copied.result()
+        except (CheckpointException, OSError, RuntimeError) as error:
+            raise FileError(f"cannot write {path}: {_reason(error)}") from error
+        self._together(lambda: _sign(path, content))
+        self._together(self._forget, on_main=True)
+
+    def _together(self, action: Callable[[], None], on_main: bool = False) -> None:
+        """Act on every process, or on the main one; what fails on one fails on all."""
+        failed = None
+        try:
+            if not on_main or distributed.is_main():
+                action()
+        except OSError as error:
+            failed = str(error)
+        for failed in filter(None, distributed.gathered(failed, self.group)):
+            raise FileError(failed)
+
+    def _forget(self) -> None:
+        for old in saved(self.folder)[: -self.keep]:
+            for manifest in old.glob("manifest_*"):  # without them it does not count any more
+                manifest.unlink()
+            shutil.rmtree(old)
+
+
+@dataclass(frozen=True)
+class Sharded(Checkpoint):
+    """A run as it was after some step, in a folder."""
+
+    def restore(
+        self,
+        objective: Objective,
+        optimizer: Optimizer,
+        *,
+        ema: MovingAverage | None = None,
+        configuration: dict[str, Any] | None = None,
+    ) -> None:
+        """Put everything back as it was, each process its part; all of them do this together.
+
+        Raises:
+            ConfigurationError: it was saved with another configuration than this, if one is given.
+            DataError: it is of another model or optimizer.
+        """
+        if configuration is not None:
+            self.check(configuration)
+        averaged = ema if self.content["ema"] else None
+        state = state_of(objective, optimizer, averaged)
+        try:
+            dcp.load(
+                state,
+                storage_reader=Reader(self.path),
+                planner=Tensors(),
+                no_dist=distributed.world() == 1,
+            )
+        except Exception as error:  # what does not fit or was tampered with fails in any way
+            told = f"{self.path} is not of this model and optimizer: {_reason(error)}"
+            raise DataError(told) from error
+        if ema is not None and averaged is None:  # a new one begins with the weights
+            fill(get_model_state_dict(ema.objective), get_model_state_dict(objective))
+
+
+def latest(run: Path) -> Sharded | None:
+    """The newest checkpoint whose parts are all there and right; None if there is none.
+
+    The processes share the work of checking, and come to the same result.
+    """
+    passed_over: dict[str, str] = {}
+    for path in reversed(saved(Path(run) / "checkpoints")):
+        wrong = next(filter(None, distributed.gathered(_wrong(path))), None)
+        if wrong is None:
+            content = json.loads((path / "manifest_0.json").read_text())
+            return Sharded(path, content, passed_over)
+        passed_over[path.name] = wrong
+    return None
+
+
+def saved(folder: Path) -> list[Path]:
+    """The checkpoints there are, and those that were begun."""
+    return sorted(path for path in folder.glob("step_*") if path.is_dir())
+
+
+def state_of(model: Objective, optimizer: Optimizer, ema: MovingAverage | None) -> State:
+    """All that has to be saved, by name; where it is shared this process's part, and no copies.
+
+    What is no tensor (rates, decays) comes from the configuration.
+    """
+    moments = get_optimizer_state_dict(model, optimizer)["state"]
+    state = {f"objective.{name}": tensor for name, tensor in get_model_state_dict(model).items()}
+    for name, of_parameter in moments.items():
+        state |= {f"optimizer.{name}.{key}": tensor for key, tensor in of_parameter.items()}
+    if ema is not None:
+        averages = get_model_state_dict(ema.objective)
+        state |= {f"ema.{name}": tensor for name, tensor in averages.items()}
+    return state
+
+
+@torch.no_grad()
+def fill(state: dict[str, Any], content: dict[str, Tensor]) -> None:
+    """Copy tensors, whole or shared, into others of the same names, whole or shared."""
+    for name, tensor in state.items():
+        new = content[name]
+        if isinstance(tensor, DTensor):
+            if not isinstance(new, DTensor):
+                new = new.to(tensor.device)
+                new = distribute_tensor(
+                    new, tensor.device_mesh, tensor.placements, src_data_rank=None
+                )
+            tensor, new = tensor.to_local(), new.to_local()
+        tensor.copy_(new)
+
+
+def _emptied(path: Path) -> None:
+    """A folder for a checkpoint; what a process that was killed left of the same is gone."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+
+
+def _sign(path: Path, content: dict[str, Any]) -> None:
+    """Write down what this process has written, and what it is of."""
+    rank = distributed.rank()
+    own = sorted(path.glob(f"__{rank}_*")) + [path / ".metadata"] * (rank == 0)
+    manifest = {"files": {file.name: _digest(file) for file in own}, "world": distributed.world()}
+    manifest |= as_json(content)
+    write_text(path / f"manifest_{rank}.json", json.dumps(manifest, indent=1))
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _wrong(path: Path) -> str | None:
+    """What is wrong with a checkpoint, as far as this process looks."""
+    rank, world = distributed.rank(), distributed.world()
+    try:
+        parts = json.loads((path / "manifest_0.json").read_text())["world"]
+        for part in range(rank, parts, world):
+            files = json.loads((path / f"manifest_{part}.json").read_text())["files"]
+            for name, digest in files.items():
+                if Path(name).name != name or _digest(path / name) != digest:
+                    return f"{name} has changed since it was written"
+    except FileNotFoundError as error:
+        return f"it was not finished: {Path(error.filename).name} is not there"
+    except Exception as error:  # a manifest that is torn or rotten fails in any way
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong first, of what several processes say."""
+    if isinstance(error, CheckpointException) and error.failures:
+        _, (error, _) = min(error.failures.items())
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
