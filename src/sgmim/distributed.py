@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -18,13 +19,14 @@ from sgmim.objective import Objective
 T = TypeVar("T")
 
 
-def start(device: str = "auto") -> torch.device:
+def start(device: str = "auto", timeout: float = 600.0) -> torch.device:
     """Join the other processes of the run, if there are any, and return this one's device.
 
     Processes find each other by torchrun's environment variables, or srun's.
 
     Args:
         device: "auto" is this process's own GPU where there is one, else the CPU.
+        timeout: seconds after which a process that others wait for counts as lost.
 
     Raises:
         ConfigurationError: the machine has fewer GPUs than processes.
@@ -36,10 +38,11 @@ def start(device: str = "auto") -> torch.device:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        patience = timedelta(seconds=timeout)
         if chosen.type == "cuda":
-            distributed.init_process_group("nccl", device_id=chosen)
+            distributed.init_process_group("nccl", timeout=patience, device_id=chosen)
         else:
-            distributed.init_process_group("gloo")
+            distributed.init_process_group("gloo", timeout=patience)
     return chosen
 
 
@@ -134,12 +137,16 @@ class Agreement:
         return answer
 
 
-def wrap(objective: Objective) -> Objective | DistributedDataParallel:
+def wrap(objective: Objective, static: bool = False) -> Objective | DistributedDataParallel:
     """The objective as one of several that share their gradients; itself in one process.
 
     Every parameter must be used in every step. Running statistics stay each process's own, and
-    those of the main process are saved. Not declared a static graph: with that, torch cannot
-    accumulate gradients (pytorch/pytorch#143580).
+    those of the main process are saved.
+
+    Args:
+        objective: on its device; if it is shared (parallel.py) it needs nothing around it.
+        static: every step does the same, and has one micro-batch: with more, torch's static graph
+            cannot accumulate gradients (pytorch/pytorch#143580).
     """
     if not _joined() or isinstance(objective, FSDPModule):
         return objective
@@ -149,6 +156,7 @@ def wrap(objective: Objective) -> Objective | DistributedDataParallel:
         device_ids=[torch.cuda.current_device()] if on_gpu else None,
         broadcast_buffers=False,
         gradient_as_bucket_view=True,
+        static_graph=static,
     )
 
 

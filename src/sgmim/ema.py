@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from sgmim.objective import Objective
 
@@ -21,9 +22,13 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, objective: Objective) -> None:
         """Come closer by the share `1 - decay`; statistics and the like are taken over."""
-        own: list[Tensor] = [*self.objective.parameters()]
-        latest: list[Tensor] = [*objective.parameters()]
+        own, latest = (list(map(_held, o.parameters())) for o in (self.objective, objective))
         torch._foreach_lerp_(own, latest, 1 - self.decay)
         buffers = list(self.objective.buffers())
         if buffers:
             torch._foreach_copy_(buffers, list(objective.buffers()))
+
+
+def _held(parameter: Tensor) -> Tensor:
+    """What this process holds of it."""
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -151,11 +151,16 @@ def is_shared(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
+def let_go(model: Objective) -> None:
+    """Keep but the own share, after a forward pass without a backward pass."""
+    if isinstance(model, FSDPModule):
+        model.reshard()
+
+
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """All weights and statistics, whole and on the CPU, by name.
 
     Of a shared model every process must ask for them, and only the main process gets any.
     """
-    return get_model_state_dict(
-        model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
-    )
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return cast(dict[str, Tensor], get_model_state_dict(model, options=options))

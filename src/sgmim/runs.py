@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch.optim import Optimizer
 
-from sgmim import checkpoint, distributed, training
+from sgmim import checkpoint, distributed, parallel, sharded, training
 from sgmim.analysis.pictures import sheet
 from sgmim.data.batches import Batches
 from sgmim.data.geometry import unnormalize
@@ -42,6 +42,7 @@ def train(
     *,
     seed: int,
     images: int,
+    ema: MovingAverage | None = None,
     configuration: dict[str, Any],
     recipe: str,
     metadata: dict[str, Any],
@@ -59,10 +60,11 @@ def train(
         folder: of the run.
         seed: of the run.
         images: in the data.
+        ema: the moving average to keep, shared as the objective is.
         configuration: what has to be the same for a run to go on.
         recipe: every option, for config.yaml.
         metadata: to be kept in the header of the encoder's file.
-        preview: samples to draw pictures of.
+        preview: samples to draw pictures of; where the model is shared, on every process.
 
     Raises:
         ConfigurationError: the folder holds a run of another configuration.
@@ -70,14 +72,13 @@ def train(
         FileError: the folder cannot be written.
     """
     total, schedule = plan.length(images), plan.schedule_for(images)
-    ema = MovingAverage(objective, plan.ema) if plan.ema else None
     start = _resume(folder, objective, optimizer, ema, configuration)
     if distributed.is_main():  # not before it is known that the folder's run is this one
         write_text(folder / CONFIG, recipe)
     trained = ema.objective if ema else objective
-    model = distributed.wrap(objective)
+    model = distributed.wrap(objective, static=plan.accumulate == 1)
     if plan.compile:
-        objective.compile()
+        parallel.compile_(objective)
     objective.train()
     stream = batches(start * plan.accumulate)
     steps = training.steps(
@@ -92,9 +93,17 @@ def train(
         ema=ema,
     )
 
+    shared = parallel.is_shared(objective)
+    writer = sharded.Writer(folder, configuration, plan.keep) if shared else None
+
     def save(done: int) -> None:
         # the encoder first: a run stopped in between comes by here again
-        save_encoder(trained.encoder, folder, step=done, **metadata)
+        weights = parallel.weights_of(trained.encoder.backbone)
+        if distributed.is_main():
+            save_encoder(trained.encoder, folder, weights=weights, step=done, **metadata)
+        if writer:
+            writer.save(done, objective, optimizer, ema)
+            return
         checkpoint.save(
             folder,
             done,
@@ -111,32 +120,40 @@ def train(
             done = step.number + 1
             if done % plan.log_every == 0 or done == total:
                 advance(done, log.write(step))
-            if distributed.is_main():
+            if distributed.is_main() or shared:
                 if preview is not None and _due(done, plan.pictures_every, total):
                     draw(objective, preview, batches.normalization, folder, done)
                 if _due(done, plan.save_every, total):
                     save(done)
             if done == total:
                 break
-    if distributed.is_main():
-        state = {name: t.detach().cpu().contiguous() for name, t in trained.state_dict().items()}
-        write_bytes(folder / OBJECTIVE, safetensors.torch.save(state))
+    if writer:
+        writer.wait()
+    if distributed.is_main() or shared:
+        state = parallel.weights_of(trained)
+        if distributed.is_main():
+            write_bytes(folder / OBJECTIVE, safetensors.torch.save(state))
     return trained
 
 
 def draw(objective: Objective, batch: Batch, normalization: str, folder: Path, step: int) -> Path:
-    """Draw what an objective sees and makes of it, on one sheet."""
+    """Draw what an objective sees and makes of it, on one sheet.
+
+    Of a shared one all processes must call this; the main one writes.
+    """
     was_training = objective.training
     objective.eval()
     with torch.no_grad():
         pictures = objective.pictures(batch)
     objective.train(was_training)
+    parallel.let_go(objective)
     pictures = {
         name: unnormalize(picture, normalization) if name.startswith("image") else picture
         for name, picture in pictures.items()
     }
     path = folder / "pictures" / f"step_{step:08d}.png"
-    write_whole(path, lambda file: sheet(pictures).save(file, "PNG"))
+    if distributed.is_main():
+        write_whole(path, lambda file: sheet(pictures).save(file, "PNG"))
     return path
 
 
@@ -148,7 +165,7 @@ def _resume(
     configuration: dict[str, Any],
 ) -> int:
     """Restore the newest checkpoint; returns the steps that are done."""
-    found = checkpoint.latest(folder)
+    found = sharded.latest(folder, shared=parallel.is_shared(objective))
     if found is None:
         return 0
     found.restore(objective, optimizer, ema=ema, configuration=configuration)

@@ -12,11 +12,11 @@ the torch they were written by; what is kept and passed on is safetensors (encod
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,10 +24,12 @@ from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from sgmim import distributed
+from sgmim import checkpoint, distributed
 from sgmim.checkpoint import Checkpoint, as_json
+from sgmim.distributed import bare
 from sgmim.ema import MovingAverage
 from sgmim.errors import DataError, FileError
 from sgmim.files import write_text
@@ -35,6 +37,7 @@ from sgmim.objective import Objective
 from sgmim.unpickling import Reader, Tensors
 
 State = dict[str, Tensor]
+UNFINISHED = "its writing was not finished"  # which is no damage
 
 
 class Writer:
@@ -65,11 +68,14 @@ class Writer:
         self.wait()
         path = self.folder / f"step_{step:08d}"
         self._together(lambda: _emptied(path), on_main=True)
-        copied = dcp.async_save(
-            state_of(model, optimizer, ema),
-            storage_writer=dcp.FileSystemWriter(str(path)),
-            process_group=self.group,
-            no_dist=self.group is None,
+        copied = cast(
+            Future,
+            dcp.async_save(
+                state_of(model, optimizer, ema),
+                storage_writer=dcp.FileSystemWriter(str(path)),
+                process_group=self.group,
+                no_dist=self.group is None,
+            ),
         )
         content = {"step": step, "ema": ema is not None, "configuration": self.configuration}
         self.writing = self.thread.submit(self._finish, copied, path, content)
@@ -101,8 +107,9 @@ class Writer:
                 action()
         except OSError as error:
             failed = str(error)
-        for failed in filter(None, distributed.gathered(failed, self.group)):
-            raise FileError(failed)
+        failures = [found for found in distributed.gathered(failed, self.group) if found]
+        if failures:
+            raise FileError(failures[0])
 
     def _forget(self) -> None:
         for old in saved(self.folder)[: -self.keep]:
@@ -117,7 +124,7 @@ class Sharded(Checkpoint):
 
     def restore(
         self,
-        objective: Objective,
+        objective: Objective | DistributedDataParallel,
         optimizer: Optimizer,
         *,
         ema: MovingAverage | None = None,
@@ -132,7 +139,7 @@ class Sharded(Checkpoint):
         if configuration is not None:
             self.check(configuration)
         averaged = ema if self.content["ema"] else None
-        state = state_of(objective, optimizer, averaged)
+        state = state_of(bare(objective), optimizer, averaged)
         try:
             dcp.load(
                 state,
@@ -144,22 +151,66 @@ class Sharded(Checkpoint):
             told = f"{self.path} is not of this model and optimizer: {_reason(error)}"
             raise DataError(told) from error
         if ema is not None and averaged is None:  # a new one begins with the weights
-            fill(get_model_state_dict(ema.objective), get_model_state_dict(objective))
+            fill(_weights(ema.objective), _weights(bare(objective)))
 
 
-def latest(run: Path) -> Sharded | None:
-    """The newest checkpoint whose parts are all there and right; None if there is none.
+@dataclass(frozen=True)
+class Whole(Checkpoint):
+    """A run as one process saved it, of which each takes its part."""
+
+    def restore(
+        self,
+        objective: Objective | DistributedDataParallel,
+        optimizer: Optimizer,
+        *,
+        ema: MovingAverage | None = None,
+        configuration: dict[str, Any] | None = None,
+    ) -> None:
+        """Put everything back as it was; raises what Sharded.restore does."""
+        if configuration is not None:
+            self.check(configuration)
+        moments, averages = self.content["optimizer"], self.content["ema"]
+        content = _named("objective", self.content["objective"])
+        content |= _named("ema", averages or self.content["objective"])
+        for group in moments["param_groups"]:
+            for number, name in zip(group["params"], group["param_names"], strict=True):
+                content |= _named(f"optimizer.{name}", moments["state"][number])
+        try:
+            fill(state_of(bare(objective), optimizer, ema), content)
+        except (KeyError, RuntimeError) as error:
+            told = f"{self.path} is not of this model and optimizer: {_reason(error)}"
+            raise DataError(told) from error
+
+
+def latest(run: Path, shared: bool) -> Checkpoint | None:
+    """The newest checkpoint of either kind that is as it was written; None if there is none.
 
     The processes share the work of checking, and come to the same result.
+
+    Args:
+        run: folder of the run.
+        shared: whether the model that will be restored is.
+
+    Raises:
+        DataError: there are checkpoints and none of them can be read.
     """
     passed_over: dict[str, str] = {}
+    found: Checkpoint | None = None
     for path in reversed(saved(Path(run) / "checkpoints")):
         wrong = next(filter(None, distributed.gathered(_wrong(path))), None)
         if wrong is None:
             content = json.loads((path / "manifest_0.json").read_text())
-            return Sharded(path, content, passed_over)
+            found = Sharded(path, content, passed_over)
+            break
         passed_over[path.name] = wrong
-    return None
+    whole = checkpoint.latest(run)
+    if whole is not None and (found is None or whole.step > found.step):
+        kind = Whole if shared else Checkpoint
+        return kind(whole.path, whole.content, passed_over | whole.passed_over)
+    if found is None and any(UNFINISHED not in wrong for wrong in passed_over.values()):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over.items())
+        raise DataError(f"no checkpoint in {run} can be read ({reasons}); start in a new folder")
+    return found
 
 
 def saved(folder: Path) -> list[Path]:
@@ -172,13 +223,12 @@ def state_of(model: Objective, optimizer: Optimizer, ema: MovingAverage | None) 
 
     What is no tensor (rates, decays) comes from the configuration.
     """
-    moments = get_optimizer_state_dict(model, optimizer)["state"]
-    state = {f"objective.{name}": tensor for name, tensor in get_model_state_dict(model).items()}
+    moments: Any = get_optimizer_state_dict(model, optimizer)["state"]
+    state = _named("objective", _weights(model))
     for name, of_parameter in moments.items():
-        state |= {f"optimizer.{name}.{key}": tensor for key, tensor in of_parameter.items()}
+        state |= _named(f"optimizer.{name}", of_parameter)
     if ema is not None:
-        averages = get_model_state_dict(ema.objective)
-        state |= {f"ema.{name}": tensor for name, tensor in averages.items()}
+        state |= _named("ema", _weights(ema.objective))
     return state
 
 
@@ -195,6 +245,14 @@ def fill(state: dict[str, Any], content: dict[str, Tensor]) -> None:
                 )
             tensor, new = tensor.to_local(), new.to_local()
         tensor.copy_(new)
+
+
+def _weights(model: Objective) -> State:
+    return cast(State, get_model_state_dict(model))
+
+
+def _named(part: str, tensors: Mapping[str, Any]) -> State:
+    return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def _emptied(path: Path) -> None:
@@ -228,7 +286,7 @@ def _wrong(path: Path) -> str | None:
                 if Path(name).name != name or _digest(path / name) != digest:
                     return f"{name} has changed since it was written"
     except FileNotFoundError as error:
-        return f"it was not finished: {Path(error.filename).name} is not there"
+        return f"{UNFINISHED}: {Path(error.filename).name} is not there"
     except Exception as error:  # a manifest that is torn or rotten fails in any way
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return None
