@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TypeVar
 
@@ -15,8 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sgmim.errors import ConfigurationError
 from sgmim.objective import Objective
+from sgmim.pulse import GRACE, LostError, Pulse
 
 T = TypeVar("T")
+_pulse: Pulse | None = None  # of this process, while it has joined others
 
 
 def start(device: str = "auto", timeout: float = 600.0) -> torch.device:
@@ -43,11 +46,37 @@ def start(device: str = "auto", timeout: float = 600.0) -> torch.device:
             distributed.init_process_group("nccl", timeout=patience, device_id=chosen)
         else:
             distributed.init_process_group("gloo", timeout=patience)
+        global _pulse
+        _pulse = Pulse()
     return chosen
 
 
-def stop() -> None:
-    """Leave the other processes: the last thing a run does."""
+@contextmanager
+def together() -> Iterator[None]:
+    """In here a command may join other processes; after it, it has left them.
+
+    Raises:
+        LostError: one of them is gone, or could not go on.
+    """
+    try:
+        yield
+    except Exception as error:
+        lost = _lost(error)
+        stop(lost or f"{type(error).__name__}: {_first_line(error)}")
+        if lost:
+            signal.alarm(round(GRACE))  # whatever still waits for that process
+            raise LostError(lost) from error
+        raise
+    finally:
+        stop()
+
+
+def stop(failed: str | None = None) -> None:
+    """Leave the other processes: the last thing a run does; they are told if it has failed."""
+    global _pulse
+    pulse, _pulse = _pulse, None
+    if pulse is not None:
+        pulse.leave(failed)
     if _joined():
         distributed.destroy_process_group()
 
@@ -206,6 +235,21 @@ def _own_gpu() -> int:
             "start at most one process a GPU, or choose the device cpu"
         )
     return place
+
+
+def _lost(error: Exception) -> str | None:
+    """Which process is gone, if that is what an error comes from."""
+    words = ("gloo", "nccl", "connection", "timed out")
+    if _pulse is None or not any(word in str(error).lower() for word in words):
+        return None
+    return _pulse.verdict() or (
+        f"all processes live, but one did not come for too long ({_first_line(error)}); "
+        "if it is only slow, raise parallel.timeout"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _joined() -> bool:
