@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -73,6 +73,41 @@ def mean(numbers: Mapping[str, float | Tensor]) -> dict[str, float]:
         distributed.all_reduce(values)
         values /= world()
     return dict(zip(numbers, values.tolist(), strict=True))
+
+
+class Agreement:
+    """Whether any process of the run was asked for something, such as to stop.
+
+        asked = Agreement()
+        for step in steps:
+            if asked(flag):  # on every process in the same step, one step after the first flag
+                ...
+
+    Neither the processes nor the GPU are waited for: what is asked in one step is sent beside the
+    work of the next. One process alone agrees with itself at once.
+    """
+
+    def __init__(self):
+        # a group of its own: its messages stay in order, and CPU tensors need gloo
+        self.group = distributed.new_group(backend="gloo") if _joined() else None
+        self.answer: Callable[[], bool] | None = None  # to what was asked one step ago
+
+    def __call__(self, flag: bool) -> bool:
+        """Whether any process said so one step ago; every process calls this once a step."""
+        if self.group is None:
+            return flag
+        before, self.answer = self.answer, self._ask(flag)
+        return before is not None and before()
+
+    def _ask(self, flag: bool) -> Callable[[], bool]:
+        said = torch.tensor(int(flag))
+        sent = distributed.all_reduce(said, distributed.ReduceOp.MAX, self.group, async_op=True)
+
+        def answer() -> bool:
+            sent.wait()
+            return bool(said)
+
+        return answer
 
 
 def wrap(objective: Objective) -> Objective | DistributedDataParallel:
