@@ -93,9 +93,7 @@ class Pulse:
                 found = self._unreachable()
             if found and not self.ended.wait(GRACE):
                 print(f"sgmim: {found}", file=sys.stderr, flush=True)
-                os._exit(
-                    LostError.exit_code
-                )  # the main thread hears nobody
+                os._exit(LostError.exit_code)  # the main thread hears nobody
 
     def _see_off(self) -> None:
         """Who keeps the place where all have met leaves last."""

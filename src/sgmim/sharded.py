@@ -13,8 +13,8 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -32,7 +33,7 @@ from sgmim.checkpoint import Checkpoint, as_json
 from sgmim.distributed import bare
 from sgmim.ema import MovingAverage
 from sgmim.errors import DataError, FileError
-from sgmim.files import write_text
+from sgmim.files import failure, write_text
 from sgmim.objective import Objective
 from sgmim.unpickling import Reader, Tensors
 
@@ -41,9 +42,9 @@ UNFINISHED = "its writing was not finished"  # which is no damage
 
 
 class Writer:
-    """Saves beside the training: a step waits for a copy in memory, the rest is done in a thread.
+    """Saves beside the training: the run waits for a copy in memory alone.
 
-    One checkpoint is written at a time. Every process of the run calls the same in the same order.
+    Every process of the run calls the same in the same order, one checkpoint after another.
 
     Args:
         run: folder of the run.
@@ -54,48 +55,37 @@ class Writer:
     def __init__(self, run: Path, configuration: dict[str, Any] | None = None, keep: int = 2):
         self.folder, self.configuration, self.keep = run / "checkpoints", configuration, keep
         self.group = distributed.side_group()
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self.writing: Future[None] | None = None
+        # the memory of the copies is kept where that makes them faster
+        self.stager = BlockingAsyncStager(cache_staged_state_dict=torch.cuda.is_initialized())
 
-    def save(
+    def copy(
         self, step: int, model: Objective, optimizer: Optimizer, ema: MovingAverage | None = None
-    ) -> Path:
-        """Begin to save what the run needs to go on after `step` steps.
+    ) -> Callable[..., None]:
+        """Copy what the run needs to go on after `step` steps; what is returned writes that.
 
-        Raises:
-            FileError: the checkpoint before this one could not be written.
+        It is given what the main process is to write before, and raises FileError on all processes
+        if one of them cannot write; the checkpoints before it are then untouched. Only after it has
+        returned may the next copy be made.
         """
-        self.wait()
-        path = self.folder / f"step_{step:08d}"
+        content = {"step": step, "ema": ema is not None, "configuration": self.configuration}
+        copied = self.stager.stage(state_of(model, optimizer, ema))
+        return partial(self._write, copied, content)
+
+    def _write(
+        self, state: State, content: dict[str, Any], before: Callable[[], None] = lambda: None
+    ) -> None:
+        path = self.folder / f"step_{content['step']:08d}"
+        self._together(before, on_main=True)
         self._together(lambda: _emptied(path), on_main=True)
-        copied = cast(
-            Future,
-            dcp.async_save(
-                state_of(model, optimizer, ema),
+        try:
+            dcp.save(
+                state,
                 storage_writer=dcp.FileSystemWriter(str(path)),
                 process_group=self.group,
                 no_dist=self.group is None,
-            ),
-        )
-        content = {"step": step, "ema": ema is not None, "configuration": self.configuration}
-        self.writing = self.thread.submit(self._finish, copied, path, content)
-        return path
-
-    def wait(self) -> None:
-        """Until what was begun is on disk: before the run ends, and before it saves again.
-
-        Raises:
-            FileError: it could not be written; the checkpoints before it are untouched.
-        """
-        writing, self.writing = self.writing, None
-        if writing is not None:
-            writing.result()
-
-    def _finish(self, copied: Future, path: Path, content: dict[str, Any]) -> None:
-        try:
-            copied.result()
-        except (CheckpointException, OSError, RuntimeError) as error:
-            raise FileError(f"cannot write {path}: {_reason(error)}") from error
+            )
+        except (CheckpointException, OSError) as error:
+            raise failure(path, _first(error)) from error
         self._together(lambda: _sign(path, content))
         self._together(self._forget, on_main=True)
 
@@ -292,8 +282,12 @@ def _wrong(path: Path) -> str | None:
     return None
 
 
-def _reason(error: BaseException) -> str:
+def _first(error: BaseException) -> Exception:
     """What went wrong first, of what several processes say."""
-    if isinstance(error, CheckpointException) and error.failures:
-        _, (error, _) = min(error.failures.items())
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    failures = getattr(error, "failures", {})  # rank -> error, and where it came from
+    return failures[min(failures)][0] if failures else cast(Exception, error)
+
+
+def _reason(error: BaseException) -> str:
+    error = _first(error)
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -29,7 +29,7 @@ def save_encoder(
     Args:
         encoder: to be kept.
         path: of the file, or the folder of a run.
-        weights: of its backbone, where they are shared by several processes.
+        weights: of its backbone, if not those that it has by now.
         metadata: what else is to be known: method, recipe, normalization, step, license. What is
             no text is kept as JSON.
 
@@ -45,7 +45,7 @@ def save_encoder(
     }
     header = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (metadata | known).items()}
     weights = encoder.backbone.state_dict() if weights is None else weights
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    state = {name: t.detach().cpu().contiguous() for name, t in weights.items()}
     path = Path(path)
     file = path if path.suffix == ".safetensors" else path / ENCODER
     write_whole(file, lambda f: f.write(safetensors.torch.save(state, header)))
