@@ -46,6 +46,8 @@ def work(rank, port, folder):
     seen |= {"rank": distributed.rank(), "world": distributed.world()}
     seen |= {"is_main": distributed.is_main()}
     seen["mean"] = distributed.mean({"a": rank, "b": torch.tensor(2.0 * rank)})
+    asked = distributed.Agreement()  # the second process is asked in the second step, once
+    seen["asked"] = [asked(rank == 1 and number == 1) for number in range(5)]
     seen["plain"] = trained(share_of(batches(STEPS, size=8), rank))
     seen["accumulated"] = trained(
         share_of([p for b in batches(STEPS, size=16) for p in micro(b, 2)], rank), accumulate=2
@@ -98,6 +100,16 @@ def test_each_process_knows_its_place(seen):
 
 def test_the_mean_is_over_all_processes(seen):
     assert [process["mean"] for process in seen] == [{"a": 0.5, "b": 1.0}] * WORLD
+
+
+def test_what_one_process_is_asked_all_know_one_step_later(seen):
+    for process in seen:
+        assert process["asked"] == [False, False, True, False, False]
+
+
+def test_one_process_agrees_with_itself_at_once():
+    asked = distributed.Agreement()
+    assert [asked(flag) for flag in (False, True, False)] == [False, True, False]
 
 
 @pytest.mark.parametrize("way", ["plain", "accumulated"])

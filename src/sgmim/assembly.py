@@ -16,17 +16,22 @@ from sgmim import __version__, distributed, memory, runs
 from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
+from sgmim.ema import MovingAverage
 from sgmim.encoders import Encoder, make_encoder
 from sgmim.encoders.files import initialize, saved_options
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.objective import Batch, Objective
 from sgmim.optim import adamw
 from sgmim.options import Parser, find, named
+from sgmim.parallel import Parallel, is_shared, place
 from sgmim.plan import Plan
 from sgmim.sources import make_source
 
 PREVIEWED = 6  # samples on a picture sheet
-FREE = ("run", "device", "dry_run", "recipe", "license", "batches.workers")  # when a run goes on
+FREE = (  # when a run goes on
+    "run", "device", "dry_run", "recipe", "license", "batches.workers", "encoder.checkpointing",
+    "parallel",
+)  # fmt: skip
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
 
 
@@ -47,6 +52,8 @@ class Run:
     started_from: str  # what the encoder's weights are
     preview: Batch | None  # the samples of the picture sheets
     activations: int  # bytes an image
+    parallel: Parallel
+    ema: MovingAverage | None
 
     def train(self) -> Objective:
         """Run it to the end, and go on if it has begun; returns what it hands over."""
@@ -59,6 +66,7 @@ class Run:
             self.folder,
             seed=self.config.seed,
             images=len(self.source),
+            ema=self.ema,
             configuration=self.fingerprint(),
             recipe=self.written(),
             metadata={
@@ -68,7 +76,7 @@ class Run:
                 "license": self.config.license,
                 "started_from": self.started_from,
             },
-            preview=self.preview if distributed.is_main() else None,
+            preview=self.preview if distributed.is_main() or is_shared(self.objective) else None,
         )
 
     def written(self) -> str:
@@ -90,7 +98,8 @@ class Run:
         count = sum(p.numel() for p in self.objective.parameters()) / 1e6
         of_it = sum(p.numel() for p in self.encoder.parameters()) / 1e6
         parts = f", in {plan.accumulate} micro-batches each" if plan.accumulate > 1 else ""
-        shared = f", on {processes} processes" if processes > 1 else ""
+        strategy, shards = self.parallel.strategy, self.parallel.shards
+        shared = f", on {processes} processes ({strategy})" if processes > 1 else ""
         lines = {
             "runs": f"{self.command} {self.name} in {self.folder}",
             "encoder": f"{self.encoder.name} for {size} pixels, {of_it:.1f} M parameters of "
@@ -99,7 +108,9 @@ class Run:
             "steps": f"{steps} of {plan.batch} images ({steps * plan.batch / images:.1f} epochs)"
             f"{parts}{shared}",
             "rate": f"{plan.rate:.3g}, {plan.schedule}",
-            "memory": memory.told(self.objective, self.activations, plan.micro_batch // processes),
+            "memory": memory.told(
+                self.objective, self.activations, plan.micro_batch // processes, shards
+            ),
         }
         return "\n".join(f"{name:<8} {line}" for name, line in lines.items())
 
@@ -118,8 +129,9 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         ConfigurationError, DataError, FileError: whatever is wrong, before any training.
     """
     name, config = read(command, room, part, arguments, **defaults)
+    parallel = Parallel(**config.parallel.as_dict())
     with _checked("device and seed"):
-        device = distributed.start(config.device)
+        device = distributed.start(config.device, timeout=parallel.timeout)
         torch.manual_seed(config.seed)
     with _checked("encoder"):
         encoder, started_from = _encoder(config)
@@ -146,13 +158,15 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     told = " and ".join(f"{name} {shapes.get(name)}" for name in objective.needs)
     with _checked(f"{part} or encoder", f"with {told} a sample"):
         activations = memory.activations(objective, preview) if preview else 0
-    objective.to(device)
+    ema = MovingAverage(objective, plan.ema) if plan.ema else None
+    for model in (objective, ema.objective) if ema else (objective,):
+        place(model, device, parallel, plan.precision)
     with _checked("optimizer"):
         optimizer = adamw(objective, lr=plan.rate, **config.optimizer.as_dict())
     folder = config.run or Path("runs") / f"{command}_{name}"
     return Run(
         command, name, config, folder, encoder, objective, source, batches, plan, optimizer,
-        started_from, preview, activations,
+        started_from, preview, activations, parallel, ema,
     )  # fmt: skip
 
 
@@ -184,6 +198,7 @@ def read(
         skip={"source", "size", "batch", "needs", "seed", "rank", "world", "device"},
     )  # fmt: skip
     parser.add("training", Plan)
+    parser.add("parallel", Parallel)
     parser.add("optimizer", adamw, skip={"objective", "lr"})
     if command == "finetune":
         parser.add("test", make_source)

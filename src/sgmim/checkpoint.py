@@ -6,8 +6,7 @@ These files are for one's own run. What is kept and passed on is the encoder (en
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import ZipFile
+from typing import Any, BinaryIO
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -15,9 +14,12 @@ from torch.optim import Optimizer
 
 from sgmim.distributed import bare
 from sgmim.ema import MovingAverage
-from sgmim.errors import ConfigurationError, DataError, listed
-from sgmim.files import write_whole
+from sgmim.errors import ConfigurationError, DataError, FileError, listed
+from sgmim.files import sweep, write_whole
 from sgmim.objective import Objective
+from sgmim.sealing import check_seal, seal
+
+Content = dict[str, Any]
 
 
 def save(
@@ -30,33 +32,62 @@ def save(
     configuration: dict[str, Any] | None = None,
     keep: int = 2,
 ) -> Path:
-    """Save what a run needs to go on after `step` steps. One process of a run does this.
+    """Save what a run needs to go on after `step` steps; see `content` and `write`."""
+    told = content(step, objective, optimizer, ema=ema, configuration=configuration)
+    return write(run, told, keep=keep)
+
+
+def content(
+    step: int,
+    objective: Objective | DistributedDataParallel,
+    optimizer: Optimizer,
+    *,
+    ema: MovingAverage | None = None,
+    configuration: dict[str, Any] | None = None,
+) -> Content:
+    """What a run needs to go on after `step` steps: the tensors themselves, no copies.
 
     Random numbers need no saving: they come from the step (see draws.seeded, and data.Batches).
 
     Args:
-        run: folder of the run.
         step: steps done.
         objective: its weights and statistics are saved.
         optimizer: its moments are saved.
         ema: the moving average, if there is one.
         configuration: what has to be the same for the run to go on, in JSON's types.
-        keep: how many checkpoints to keep, this one included.
-
-    Raises:
-        FileError: it cannot be written; those before it are untouched.
     """
-    content = {
+    return {
         "step": step,
-        "configuration": _as_json(configuration),
+        "configuration": as_json(configuration),
         "objective": bare(objective).state_dict(),
         "optimizer": optimizer.state_dict(),
         "ema": ema.objective.state_dict() if ema else None,
     }
-    path = Path(run) / "checkpoints" / f"step_{step:08d}.pt"
-    for torn in path.parent.glob(".*.partial"):  # left by a process that was killed
-        torn.unlink()
-    write_whole(path, lambda file: torch.save(content, file))
+
+
+def write(run: Path, content: Content, *, keep: int = 2) -> Path:
+    """Write a checkpoint, and remove old ones once it reads back as it was written.
+
+    One process of a run does this.
+
+    Args:
+        run: folder of the run.
+        content: of the checkpoint.
+        keep: how many checkpoints to keep, this one included.
+
+    Raises:
+        FileError: it cannot be written, or cannot be read back; those before it are untouched.
+    """
+    path = Path(run) / "checkpoints" / f"step_{content['step']:08d}.pt"
+    sweep(path.parent)
+    write_whole(path, lambda file: _sealed(content, file))
+    try:
+        check_seal(path)
+    except (DataError, OSError) as error:
+        path.unlink(missing_ok=True)
+        raise FileError(
+            f"{path} cannot be read back: {error}; those before it are kept, but is the disk well?"
+        ) from error
     until_now = [other for other in _saved(run) if other <= path]
     for old in until_now[:-keep]:
         old.unlink()
@@ -68,7 +99,7 @@ class Checkpoint:
     """A run as it was after some step."""
 
     path: Path
-    content: dict[str, Any]
+    content: Content
     passed_over: dict[str, str]  # newer files that cannot be read, and why
 
     @property
@@ -91,7 +122,7 @@ class Checkpoint:
             DataError: it is of another model or optimizer.
         """
         if configuration is not None:
-            self._check(_as_json(configuration))
+            self.check(configuration)
         try:
             bare(objective).load_state_dict(self.content["objective"])
             optimizer.load_state_dict(self.content["optimizer"])
@@ -100,8 +131,9 @@ class Checkpoint:
         except (RuntimeError, ValueError) as error:
             raise DataError(f"{self.path} is of another model or optimizer: {error}") from error
 
-    def _check(self, now: Any) -> None:
-        before, now = _flat(self.content["configuration"]), _flat(now)
+    def check(self, configuration: dict[str, Any]) -> None:
+        """Raise ConfigurationError where it was saved with another configuration."""
+        before, now = _flat(self.content["configuration"]), _flat(as_json(configuration))
         changes = [
             f"{name} ({before.get(name, 'not set')} then, {now.get(name, 'not set')} now)"
             for name in sorted(before.keys() | now.keys())
@@ -136,14 +168,18 @@ def _saved(run: Path) -> list[Path]:
     return sorted((Path(run) / "checkpoints").glob("step_*.pt"))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with ZipFile(path) as archive:  # torch does not compare the check sums that it writes
-        if part := archive.testzip():
-            raise DataError(f"its part {part} has changed since it was written")
+def _sealed(content: Content, file: BinaryIO) -> None:
+    torch.save(content, file)
+    seal(file)
+
+
+def _read(path: Path) -> Content:
+    check_seal(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _as_json(configuration: dict[str, Any] | None) -> dict[str, Any] | None:
+def as_json(configuration: Any) -> Any:
+    """What reading it back from JSON gives."""
     return json.loads(json.dumps(configuration, default=str))
 
 

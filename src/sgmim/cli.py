@@ -10,8 +10,15 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from sgmim import __version__
-from sgmim.errors import ConfigurationError, DataError, FileError, listed, nearest
+from sgmim import __version__, signals
+from sgmim.errors import (
+    ConfigurationError,
+    DataError,
+    FileError,
+    Preempted,
+    listed,
+    nearest,
+)
 
 COMMANDS = Path(__file__).parent / "commands"
 INTERRUPTED = 130  # as shells say it
@@ -23,9 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trace = "--traceback" in arguments
     arguments = [argument for argument in arguments if argument != "--traceback"]
     try:
-        code = _dispatch(arguments)
-        sys.stdout.flush()
-        return code
+        with signals.ending():
+            code = _dispatch(arguments)
+            sys.stdout.flush()
+            return code
     except BrokenPipeError:  # whoever reads this, such as 'head', has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -34,11 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"sgmim: {error}", file=sys.stderr)
         return getattr(error, "exit_code", FileError.exit_code)
-    except KeyboardInterrupt:
-        if trace:
+    except (Preempted, KeyboardInterrupt) as stop:
+        if trace and isinstance(stop, KeyboardInterrupt):
             raise
-        print("sgmim: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        if os.environ.get("RANK", "0") == "0":  # one of a run's processes speaks for all
+            print(f"sgmim: {str(stop) or 'interrupted'}", file=sys.stderr)
+        return getattr(stop, "exit_code", INTERRUPTED)
 
 
 def _dispatch(arguments: list[str]) -> int:

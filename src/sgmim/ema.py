@@ -3,7 +3,9 @@
 from copy import deepcopy
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from sgmim.objective import Objective
 
@@ -19,11 +21,18 @@ class MovingAverage:
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, objective: Objective) -> None:
-        """Come closer by the share `1 - decay`; statistics and the like are taken over."""
-        own: list[Tensor] = [*self.objective.parameters()]
-        latest: list[Tensor] = [*objective.parameters()]
-        torch._foreach_lerp_(own, latest, 1 - self.decay)
+    def update(self, objective: Objective, good: Bool[Tensor, ""]) -> None:
+        """Come closer by the share `1 - decay` if the step was good, without waiting for whether it
+        was; statistics and the like are taken over.
+        """
+        own, latest = (list(map(_held, o.parameters())) for o in (self.objective, objective))
+        share = (1 - self.decay) * good
+        torch._foreach_lerp_(own, latest, [share] * len(own))
         buffers = list(self.objective.buffers())
         if buffers:
             torch._foreach_copy_(buffers, list(objective.buffers()))
+
+
+def _held(parameter: Tensor) -> Tensor:
+    """What this process holds of it."""
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter

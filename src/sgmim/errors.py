@@ -1,6 +1,7 @@
 """What a user can get wrong, and how it is said: what was wrong, what there is, what to do.
 
-Three kinds, told apart because scripts have to: a command line exits with the kind's number.
+Three kinds, told apart because scripts have to: a command line exits with the kind's number. So it
+does where nobody was wrong and the command was stopped.
 """
 
 from collections.abc import Iterable
@@ -23,6 +24,16 @@ class FileError(OSError):
     """A file or folder cannot be read or written."""
 
     exit_code = 74
+
+
+class Preempted(SystemExit):
+    """No mistake of anybody's: what runs was asked to stop, and the same command goes on."""
+
+    exit_code = 75
+
+    def __init__(self, message: str = ""):
+        super().__init__(message)
+        self.code = self.exit_code  # Python ends with it where nobody catches this
 
 
 def unknown(kind: str, name: str, names: Iterable[str]) -> ConfigurationError:

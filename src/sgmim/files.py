@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,21 +9,27 @@ from typing import BinaryIO
 
 from sgmim.errors import FileError
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file that is either whole or not there, whatever ends the process or the disk."""
+    """Write a file that is either whole or not there, whatever ends the process or the disk.
+
+    Raises:
+        FileError: it cannot be written; what was there before still is.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # beside it: see os.replace
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
+        with open(partial, "w+b") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+    except (OSError, RuntimeError) as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise FileError(f"cannot write {path}: {error}") from error
+        raise failure(path, error) from error
     with suppress(OSError):  # some file systems cannot; the rename is then theirs to keep
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
@@ -37,3 +44,18 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text in the same way."""
     write_bytes(path, text.encode())
+
+
+def failure(path: Path, error: Exception) -> FileError:
+    """What to say where a file cannot be written."""
+    # torch raises a RuntimeError over the disk's own word
+    reason = error.__context__ if isinstance(error.__context__, OSError) else error
+    full = isinstance(reason, OSError) and reason.errno in FULL
+    what = "; what was saved before is untouched: make room, and give the command again"
+    return FileError(f"cannot write {path}: {reason}{what * full}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a process that was killed has left half written in a folder."""
+    for torn in folder.glob(".*.partial"):
+        torn.unlink(missing_ok=True)

@@ -35,14 +35,29 @@ def open_run(folder: Path, command: str, device: str = "auto") -> Finished:
     path = folder / CONFIG
     if not path.is_file() or not (folder / OBJECTIVE).is_file():
         raise FileError(f"{folder} holds no finished run: {CONFIG} and {OBJECTIVE} are expected")
+    name, objective, normalization = build(path, command)
+    load_weights(objective, folder / OBJECTIVE, path)
+    objective.to(distributed.start(device)).eval()
+    return Finished(name, objective, normalization)
+
+
+def build(path: Path, command: str) -> tuple[str, Objective, str]:
+    """What a configuration of a command describes, with new weights: name, model, normalization.
+
+    Raises:
+        ConfigurationError: it is a configuration of another command.
+    """
     room, part = ROOMS[command]
     # the weights are in the run: what it was started from need not be there any more
     name, config = read(command, room, part, [f"--recipe={path}", "--init=null"])
     encoder = make_encoder(**(config.encoder.as_dict() | {"pretrained": False}))
     objective = find(room, name)(encoder, **config[part].as_dict())
+    return name, objective, config.batches.normalization
+
+
+def load_weights(objective: Objective, weights: Path, path: Path) -> None:
+    """Load all weights of a model; raises DataError where they do not fit its configuration."""
     try:
-        objective.load_state_dict(load_file(folder / OBJECTIVE))
+        objective.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
-        raise DataError(f"{folder / OBJECTIVE} does not fit {path}: {error}") from error
-    objective.to(distributed.start(device)).eval()
-    return Finished(name, objective, config.batches.normalization)
+        raise DataError(f"{weights} does not fit {path}: {error}") from error

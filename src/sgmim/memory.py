@@ -33,15 +33,16 @@ def activations(objective: Objective, batch: Batch) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-def told(objective: Objective, each: int, images: int) -> str:
+def told(objective: Objective, each: int, images: int, shards: int = 1) -> str:
     """An estimate for people: weights, gradients, AdamW's two moments, activations.
 
     Args:
         objective: with the weights.
         each: bytes of an image's activations.
         images: at once in one process.
+        shards: processes that share one copy of the rest.
     """
-    fixed = 4 * sum(4 * parameter.numel() for parameter in objective.parameters())
+    fixed = 4 * sum(4 * parameter.numel() for parameter in objective.parameters()) // shards
     total = fixed + images * each
     return (
         f"about {total / MIB:,.0f} MiB a process: {fixed / MIB:,.0f} for weights, gradients and "

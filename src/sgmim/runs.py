@@ -7,9 +7,11 @@ runs/NAME/
   checkpoints/           to go on from
   encoder.safetensors    what is taken away
   objective.safetensors  the whole, with heads, when the run is done
+  diverged/              the step at which the run failed, if it did (capture.py)
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,22 @@ import safetensors.torch
 import torch
 from torch.optim import Optimizer
 
-from sgmim import checkpoint, distributed, training
+from sgmim import capture, checkpoint, distributed, parallel, sharded, training
 from sgmim.analysis.pictures import sheet
+from sgmim.background import Background, Copier
 from sgmim.data.batches import Batches
 from sgmim.data.geometry import unnormalize
 from sgmim.draws import seeded
 from sgmim.ema import MovingAverage
+from sgmim.encoders import Encoder
 from sgmim.encoders.files import save_encoder
-from sgmim.files import write_bytes, write_text, write_whole
+from sgmim.errors import DataError, FileError
+from sgmim.files import sweep, write_bytes, write_text, write_whole
 from sgmim.log import Log, progress
 from sgmim.objective import Batch, Objective
 from sgmim.plan import Plan
+from sgmim.signals import listening
+from sgmim.training import DivergedError
 
 CONFIG = "config.yaml"
 OBJECTIVE = "objective.safetensors"
@@ -42,6 +49,7 @@ def train(
     *,
     seed: int,
     images: int,
+    ema: MovingAverage | None = None,
     configuration: dict[str, Any],
     recipe: str,
     metadata: dict[str, Any],
@@ -59,25 +67,28 @@ def train(
         folder: of the run.
         seed: of the run.
         images: in the data.
+        ema: the moving average to keep, shared as the objective is.
         configuration: what has to be the same for a run to go on.
         recipe: every option, for config.yaml.
         metadata: to be kept in the header of the encoder's file.
-        preview: samples to draw pictures of.
+        preview: samples to draw pictures of; where the model is shared, on every process.
 
     Raises:
         ConfigurationError: the folder holds a run of another configuration.
         DataError: broken images, or a loss that is not finite any more.
         FileError: the folder cannot be written.
+        Preempted, KeyboardInterrupt: it was asked to stop, and has saved.
     """
     total, schedule = plan.length(images), plan.schedule_for(images)
-    ema = MovingAverage(objective, plan.ema) if plan.ema else None
     start = _resume(folder, objective, optimizer, ema, configuration)
     if distributed.is_main():  # not before it is known that the folder's run is this one
+        sweep(folder)
+        sweep(folder / "pictures")
         write_text(folder / CONFIG, recipe)
     trained = ema.objective if ema else objective
-    model = distributed.wrap(objective)
+    model = distributed.wrap(objective, static=plan.accumulate == 1)
     if plan.compile:
-        objective.compile()
+        parallel.compile_(objective)
     objective.train()
     stream = batches(start * plan.accumulate)
     steps = training.steps(
@@ -92,52 +103,113 @@ def train(
         ema=ema,
     )
 
-    def save(done: int) -> None:
-        # the encoder first: a run stopped in between comes by here again
-        save_encoder(trained.encoder, folder, step=done, **metadata)
-        checkpoint.save(
-            folder,
-            done,
-            objective,
-            optimizer,
-            ema=ema,
-            configuration=configuration,
-            keep=plan.keep,
-        )
+    shared = parallel.is_shared(objective)
+    writer = sharded.Writer(folder, configuration, plan.keep) if shared else None
 
-    log = Log(folder, plan, batches, start)
-    with progress(total, start) as advance:
+    def save(done: int) -> None:
+        if writer:
+            weights = parallel.weights_of(trained.encoder.backbone)
+            saving.finish()
+            write = writer.copy(done, objective, optimizer, ema)
+            encoder = partial(save_encoder, trained.encoder, folder, weights=weights, step=done)
+            saving.start(lambda: write(lambda: encoder(**metadata)))
+            return
+        told = checkpoint.content(done, objective, optimizer, ema=ema, configuration=configuration)
+        copied = copy(told)
+        saving.start(lambda: _write(folder, copied(), plan.keep, trained.encoder, metadata))
+
+    log, copy, asked = Log(folder, plan, batches, start), Copier(), distributed.Agreement()
+    with listening() as listener, Background() as saving, progress(total, start) as advance:
         for step in steps if start < total else ():
             done = step.number + 1
-            if done % plan.log_every == 0 or done == total:
-                advance(done, log.write(step))
-            if distributed.is_main():
+            stopping = asked(bool(listener))
+            saves = stopping or _due(done, plan.save_every, total)
+            try:
+                if done % plan.log_every == 0 or done == total:
+                    advance(done, log.write(step))
+                elif saves:
+                    training.read(step)  # no checkpoint without knowing that the run is well
+            except DivergedError as error:
+                raise _captured(error, folder, objective, batches, plan, seed, recipe) from error
+            saving.look()
+            if distributed.is_main() or shared:
                 if preview is not None and _due(done, plan.pictures_every, total):
                     draw(objective, preview, batches.normalization, folder, done)
-                if _due(done, plan.save_every, total):
+                if saves:
                     save(done)
+            if stopping:
+                saving.finish()
+                listener.stop(f"after step {done}, which is saved")
             if done == total:
                 break
-    if distributed.is_main():
-        state = {name: t.detach().cpu().contiguous() for name, t in trained.state_dict().items()}
-        write_bytes(folder / OBJECTIVE, safetensors.torch.save(state))
+    if distributed.is_main() or shared:
+        state = parallel.weights_of(trained)
+        if distributed.is_main():
+            write_bytes(folder / OBJECTIVE, safetensors.torch.save(state))
+    if listener:
+        listener.stop(f"after step {total}, the last, which is saved")
     return trained
 
 
 def draw(objective: Objective, batch: Batch, normalization: str, folder: Path, step: int) -> Path:
-    """Draw what an objective sees and makes of it, on one sheet."""
+    """Draw what an objective sees and makes of it, on one sheet.
+
+    Of a shared one all processes must call this; the main one writes.
+    """
     was_training = objective.training
     objective.eval()
     with torch.no_grad():
         pictures = objective.pictures(batch)
     objective.train(was_training)
+    parallel.let_go(objective)
     pictures = {
         name: unnormalize(picture, normalization) if name.startswith("image") else picture
         for name, picture in pictures.items()
     }
     path = folder / "pictures" / f"step_{step:08d}.png"
-    write_whole(path, lambda file: sheet(pictures).save(file, "PNG"))
+    if distributed.is_main():
+        write_whole(path, lambda file: sheet(pictures).save(file, "PNG"))
     return path
+
+
+def _write(
+    folder: Path,
+    content: checkpoint.Content,
+    keep: int,
+    encoder: Encoder,
+    metadata: dict[str, Any],
+) -> None:
+    """Write a checkpoint, and before it the encoder: a run stopped in between comes by again."""
+    state, prefix = content["ema"] or content["objective"], "encoder.backbone."
+    weights = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+    save_encoder(encoder, folder, weights=weights, step=content["step"], **metadata)
+    checkpoint.write(folder, content, keep=keep)
+
+
+def _captured(
+    error: DivergedError,
+    folder: Path,
+    objective: Objective,
+    batches: Batches,
+    plan: Plan,
+    seed: int,
+    recipe: str,
+) -> DivergedError:
+    """The error, which says where its step can be looked at."""
+    try:
+        kept = capture.write(
+            folder,
+            objective,
+            batches,
+            step=error.step,
+            accumulate=plan.accumulate,
+            seed=seed,
+            precision=plan.precision,
+            recipe=recipe,
+        )
+    except (DataError, FileError) as other:
+        return DivergedError(f"{error}. It could not be captured: {other}", error.step)
+    return DivergedError(f"{error}. 'sgmim doctor --replay {kept}' looks for them", error.step)
 
 
 def _resume(
@@ -148,7 +220,7 @@ def _resume(
     configuration: dict[str, Any],
 ) -> int:
     """Restore the newest checkpoint; returns the steps that are done."""
-    found = checkpoint.latest(folder)
+    found = sharded.latest(folder, shared=parallel.is_shared(objective))
     if found is None:
         return 0
     found.restore(objective, optimizer, ema=ema, configuration=configuration)

@@ -8,8 +8,9 @@ from itertools import count, islice
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
@@ -28,7 +29,13 @@ PATIENCE = 3  # steps in a row that may fail before a run counts as diverged
 
 
 class DivergedError(DataError):
-    """The gradients of a run are not finite any more."""
+    """The gradients of a run are not finite any more: from three steps before the next to `step`,
+    at which weights, moments, statistics and average still are what they were before those.
+    """
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Step:
     lr: float  # of the parameters with the full rate
     losses: Losses  # means over the micro-batches
     grad_norm: Float[Tensor, ""]  # before clipping
-    failed: Float[Tensor, ""]  # steps in a row, up to this one, whose gradient was not finite
+    failed: Float[Tensor, ""]  # steps in a row, up to this one, that changed nothing
 
 
 def steps(
@@ -58,8 +65,11 @@ def steps(
     """Step through the batches, and yield after each step of the optimizer.
 
     What to log, when to save and when to stop is for the caller to say, and whether to call
-    `objective.compile()` before. Nothing in a step waits for the GPU. A step whose gradient is
-    not finite leaves weights and moments as they were, given a fused optimizer.
+    `objective.compile()` before. Nothing in a step waits for the GPU, given a fused optimizer.
+
+    A step whose loss or gradient is not finite, in any process, is skipped in all of them: weights,
+    moments, statistics and average stay as they were. After PATIENCE such steps in a row all that
+    follow are skipped, so whenever the caller comes to `read` it, nothing has changed since.
 
     Args:
         objective: in training mode, on the device of the batches.
@@ -80,24 +90,25 @@ def steps(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     device = parameters[0].device
     failed = torch.zeros((), device=device)
+    statistics = _statistics(bare(objective))
     schedule = schedule or (lambda step: optimizer.defaults["lr"])
     batches = _checked(batches, bare(objective))
-    cast: Cast = nullcontext
-    if precision == "bf16" or (precision == "auto" and faster_in_bf16(device)):
-        cast = partial(torch.autocast, device.type, torch.bfloat16)
-        if slow_when_fused(device):
-            take_attention_apart(objective)
+    cast = casting(objective, device, precision)
     for number in count(start):
         _set_rates(optimizer, schedule(number), weight_decay(number) if weight_decay else None)
         optimizer.zero_grad()
+        before = [statistic.clone() for statistic in statistics]
         losses = _backward(objective, batches, accumulate, cast)
         if losses is None:
             return
         grad_norm = _grad_norm(parameters)
-        failed = torch.where(grad_norm.isfinite(), 0.0, failed + 1)
-        _update(optimizer, parameters, grad_norm, clip)
+        good = grad_norm.isfinite() & (failed < PATIENCE)
+        failed = torch.where(good, 0.0, failed + 1)
+        _update(optimizer, parameters, grad_norm, good, clip)
+        for statistic, old in zip(statistics, before, strict=True):
+            statistic.copy_(torch.where(good, statistic, old))
         if ema is not None:
-            ema.update(bare(objective))
+            ema.update(bare(objective), good)
         yield Step(number, schedule(number), losses, grad_norm, failed)
 
 
@@ -105,21 +116,32 @@ def read(step: Step) -> dict[str, float]:
     """Losses, their sum, gradient norm and rate as numbers. This waits for the GPU: to log only.
 
     Raises:
-        DivergedError: no gradient was finite in the last three steps.
+        DivergedError: the run has failed PATIENCE steps in a row.
     """
     waited_for = {**step.losses, "grad_norm": step.grad_norm, "failed": step.failed}
     values = torch.stack([tensor.float() for tensor in waited_for.values()]).tolist()
     numbers = dict(zip(waited_for, values, strict=True))
     failed = int(numbers.pop("failed"))
     if failed >= PATIENCE:
+        last = step.number - (failed - PATIENCE)
         losses = ", ".join(f"{name} {numbers[name]:.4g}" for name in step.losses)
         raise DivergedError(
-            f"training diverged: up to step {step.number} the gradient was not finite {failed} "
-            f"times in a row (losses: {losses}). The weights are those before that. Resume from a "
-            f"checkpoint with a lower learning rate (it was {step.lr:.3g}) or in fp32, or look "
-            "for values in the data that are not finite"
+            f"training diverged: up to step {last} loss or gradient were not finite {PATIENCE} "
+            f"times in a row (losses now: {losses}), and the weights are those before that. Go on "
+            f"in a new folder with a lower learning rate (it was {step.lr:.3g}) or in fp32, or "
+            "look for values in the data that are not finite",
+            last,
         )
     return {"loss": sum(numbers[name] for name in step.losses), **numbers, "lr": step.lr}
+
+
+def casting(objective: nn.Module, device: torch.device, precision: Precision) -> Cast:
+    """What the forward pass runs under; where bf16 asks for it, attention is taken apart."""
+    if precision == "fp32" or (precision == "auto" and not faster_in_bf16(device)):
+        return nullcontext
+    if slow_when_fused(device):
+        take_attention_apart(objective)
+    return partial(torch.autocast, device.type, torch.bfloat16)
 
 
 def faster_in_bf16(device: torch.device) -> bool:
@@ -168,32 +190,48 @@ def _backward(
             with cast():
                 losses = objective(batch)
             losses = {name: loss.float() / accumulate for name, loss in losses.items()}
-            sum(losses.values()).backward()
+            _backward_from(sum(losses.values()))
         total = {name: total.get(name, 0.0) + loss.detach() for name, loss in losses.items()}
     return total if done == accumulate else None
+
+
+def _backward_from(loss: Tensor) -> None:
+    """A loss that is not finite makes no gradient finite, so that every process comes to know."""
+    loss.backward(torch.where(loss.detach().isfinite(), 1.0, torch.nan))
+
+
+def _statistics(objective: Objective) -> list[Tensor]:
+    """What a forward pass may change: the buffers that are saved, such as a batch norm's."""
+    saved = objective.state_dict().keys()
+    return [buffer for name, buffer in objective.named_buffers() if name in saved]
 
 
 def _grad_norm(parameters: list[Tensor]) -> Float[Tensor, ""]:
     # in a function of its own: a list that outlived the step would keep its gradients from being
     # freed before the next forward pass
-    return get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm  # of all processes' shares
 
 
 def _update(
     optimizer: Optimizer,
     parameters: list[Tensor],
     grad_norm: Float[Tensor, ""],
+    good: Bool[Tensor, ""],
     clip: float | None,
 ) -> None:
-    """Step along the clipped gradient, unless it is not finite.
+    """Step along the clipped gradient, or do nothing where it is no good.
 
     A fused kernel looks for itself and divides on its way, told as torch's own gradient scaler
-    tells it: so nobody waits, and the gradients are not gone through once more.
+    tells it: so nobody waits, and the gradients are not gone through once more. For any other
+    optimizer the answer has to be waited for.
     """
     if optimizer.defaults.get("fused"):
         excess = torch.ones_like(grad_norm) if clip is None else (grad_norm + 1e-6) / clip
         optimizer.grad_scale = excess.clamp(min=1)  # type: ignore[attr-defined]
-        optimizer.found_inf = (~grad_norm.isfinite()).float()  # type: ignore[attr-defined]
+        optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
+    elif not good:
+        return
     elif clip is not None:
         clip_grads_with_norm_(parameters, clip, grad_norm)
     optimizer.step()

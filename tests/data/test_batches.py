@@ -193,8 +193,8 @@ class Deadly:
         return {"image": torch.zeros(3, 8, 8, dtype=torch.uint8)}
 
 
-def test_a_killed_worker_ends_the_run_with_an_error():
-    with pytest.raises(DataError, match="a process that loads data died"):
+def test_a_file_that_kills_whoever_loads_it_ends_the_run_and_is_named():
+    with pytest.raises(DataError, match="while it read two, and so did the one before it"):
         list(in_order(Deadly(), workers=1))
 
 

@@ -14,13 +14,14 @@ from sgmim.commands.evaluate import told
 from sgmim.evaluation import evaluate
 from sgmim.files import write_text
 from sgmim.objective import Task
+from sgmim.parallel import is_shared
 from sgmim.sources import make_source
 
 DEFAULTS = {"test.scenes": 0, "test.scene_seed": 1}
 
 
 def main(arguments: Sequence[str]) -> None:
-    try:
+    with distributed.together():
         run = prepare("finetune", "tasks", "task", arguments, **DEFAULTS)
         test = make_source(**run.config.test.as_dict())
         if test is not None:
@@ -30,10 +31,9 @@ def main(arguments: Sequence[str]) -> None:
         if run.config.dry_run:
             return
         trained = cast(Task, run.train())
-        if test is not None and distributed.is_main():
+        if test is not None and (distributed.is_main() or is_shared(trained)):
             scores, protocol = evaluate(trained, test, normalization=run.batches.normalization)
             record = json.dumps({"scores": scores, "protocol": protocol}, indent=2) + "\n"
-            write_text(run.folder / "scores.json", record)
-            print(told(trained, scores, protocol))
-    finally:
-        distributed.stop()
+            if distributed.is_main():
+                write_text(run.folder / "scores.json", record)
+                print(told(trained, scores, protocol))

@@ -13,7 +13,7 @@ from sgmim.assembly import prepare
 
 
 def main(arguments: Sequence[str]) -> None:
-    try:
+    with distributed.together():
         run = prepare("pretrain", "methods", "method", arguments)
         if distributed.is_main():
             print(run.told())
@@ -22,5 +22,3 @@ def main(arguments: Sequence[str]) -> None:
         run.train()
         if distributed.is_main():
             print(f"the encoder is {run.folder / 'encoder.safetensors'}")
-    finally:
-        distributed.stop()

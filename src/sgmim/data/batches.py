@@ -12,8 +12,9 @@ from torch import Tensor
 
 from sgmim.data.geometry import NORMALIZATIONS, normalize
 from sgmim.data.images import Sample, Source
-from sgmim.data.loading import Cutter, Fitter, Size, as_it_is, join, load, stack
+from sgmim.data.loading import Cutter, Fitter, Size, as_it_is, join, stack
 from sgmim.data.sampler import Order
+from sgmim.data.workers import load
 from sgmim.errors import ConfigurationError, DataError, unknown
 
 Batch = dict[str, Tensor]
@@ -73,10 +74,13 @@ class Batches:
         return self.order.steps_per_epoch
 
     def __call__(self, start: int = 0) -> Iterator[Batch]:
-        steps = self.order(start)
-        pin = self.device.type == "cuda"
         loaded = load(
-            self.cutter, self.workers, batch_sampler=steps, collate_fn=join, pin_memory=pin
+            self.cutter,
+            self.order(start),
+            self.workers,
+            name=self.cutter.source.names.__getitem__,
+            collate_fn=join,
+            pin_memory=self.device.type == "cuda",
         )
         while True:
             began = perf_counter()
@@ -120,7 +124,15 @@ def in_order(
     _check(source, needs, normalization)
     fitter, device = Fitter(source, size, _with_image(needs), share), torch.device(device)
     waiting: list[Sample] = []
-    for index, sample in enumerate(load(fitter, workers, batch_size=None, collate_fn=as_it_is)):
+    loaded = load(
+        fitter,
+        range(len(fitter)),
+        workers,
+        name=source.names.__getitem__,
+        in_batches=False,
+        collate_fn=as_it_is,
+    )
+    for index, sample in enumerate(loaded):
         if isinstance(sample, DataError):
             if broken is None:
                 raise sample

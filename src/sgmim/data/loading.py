@@ -4,12 +4,10 @@ All of it can be pickled. An error is data here: raised in another process, it w
 as a traceback of that process.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from sgmim import draws
 from sgmim.data.geometry import cut, fit, random_crop
@@ -83,20 +81,6 @@ class Fitter:
         if self.size is not None:
             sample = fit(sample, self.size, share=self.share)
         return sample | _numbers(draws.key(0, 0, index), index)
-
-
-def load(dataset: Any, workers: int, **options: Any) -> Iterator[Any]:
-    """A DataLoader that leaves torch's random numbers alone and says why it ends."""
-    loader = DataLoader(dataset, num_workers=workers, generator=torch.Generator(), **options)
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DataError(
-            f"a process that loads data died, for want of memory perhaps, or of shared memory: "
-            f"take fewer than {workers} workers or a smaller batch"
-        ) from error
 
 
 def stack(samples: list[Sample]) -> Sample:

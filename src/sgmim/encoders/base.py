@@ -28,6 +28,11 @@ class Encoder(nn.Module):
         """How many cells its feature map has, down and across."""
         return self.image_size[0] // self.stride, self.image_size[1] // self.stride
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Its repeated parts from first to last: what is shared out and compiled one by one."""
+        return []
+
     def embed(self, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b h w d"]:
         """Cut into patches and embed each; nothing here knows where a patch lies."""
         raise NotImplementedError

@@ -21,12 +21,15 @@ ENCODER = "encoder.safetensors"  # in the folder of a run
 BUILDS = {"name", "options"}  # what a header must say for the encoder to be built from it
 
 
-def save_encoder(encoder: Encoder, path: Path, **metadata: Any) -> None:
+def save_encoder(
+    encoder: Encoder, path: Path, *, weights: dict[str, Tensor] | None = None, **metadata: Any
+) -> None:
     """Write an encoder in timm's names, with what timm.create_model needs to rebuild it.
 
     Args:
         encoder: to be kept.
         path: of the file, or the folder of a run.
+        weights: of its backbone, if not those that it has by now.
         metadata: what else is to be known: method, recipe, normalization, step, license. What is
             no text is kept as JSON.
 
@@ -41,9 +44,8 @@ def save_encoder(encoder: Encoder, path: Path, **metadata: Any) -> None:
         "sgmim": sgmim.__version__,
     }
     header = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (metadata | known).items()}
-    state = {
-        name: t.detach().cpu().contiguous() for name, t in encoder.backbone.state_dict().items()
-    }
+    weights = encoder.backbone.state_dict() if weights is None else weights
+    state = {name: t.detach().cpu().contiguous() for name, t in weights.items()}
     path = Path(path)
     file = path if path.suffix == ".safetensors" else path / ENCODER
     write_whole(file, lambda f: f.write(safetensors.torch.save(state, header)))

@@ -33,6 +33,11 @@ class HierarchicalEncoder(Encoder):
         self.stride = self.strides[-1]
 
     @property
+    def blocks(self):
+        stages: Iterable[Any] = self.backbone.layers
+        return [block for stage in stages for block in stage.blocks]
+
+    @property
     def windows(self) -> tuple[tuple[int, int], ...]:
         """The windows in use, patches down and across, one a stage: never larger than its grid."""
         stages: Iterable[Any] = self.backbone.layers

@@ -61,6 +61,10 @@ class PlainEncoder(Encoder):
         tables = (n for n, _ in backbone.blocks.named_parameters() if "relative_position" in n)
         self.can_leave_out = not any(tables)
 
+    @property
+    def blocks(self):
+        return list(self.backbone.blocks)
+
     def embed(self, image):
         return self.backbone.patch_embed(image).unflatten(1, self.grid)
 
