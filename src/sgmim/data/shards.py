@@ -52,7 +52,7 @@ class Shards:
         where: str | Path,
         *,
         cache: Path | None = None,
-        cache_gb: float = 50,
+        cache_gb: float = 50.0,
         max_pixels: int = decoding.MAX_PIXELS,
     ):
         self.where, self.max_pixels = str(where), max_pixels
