@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgmim.data.names import Names, inside
+from sgmim.data.names import Names
 from sgmim.errors import DataError
 
 FORMAT = "sgmim shards 1"
@@ -116,7 +116,7 @@ class Index:
             if any(type(count) is not int or count < 0 for count in counts) or not counts[1]:
                 raise ValueError(f"it counts {counts}")
             names = said["modalities"]
-            if not names or any(type(name) is not str or "/" in inside(name) for name in names):
+            if not names or not all(type(name) is str and name.isidentifier() for name in names):
                 raise ValueError(f"its modalities are {names}")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._damaged(f"{type(error).__name__}: {error}") from error

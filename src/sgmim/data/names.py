@@ -13,7 +13,7 @@ import numpy as np
 from sgmim.errors import DataError
 
 
-class Names(Sequence[str]):
+class Names(Sequence):
     """A row of names. A slice is a list.
 
     Args:
@@ -53,7 +53,7 @@ class Names(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]  # as a list
 
 
-class Chosen(Sequence[str]):
+class Chosen(Sequence):
     """Some of a row of names, by their numbers."""
 
     def __init__(self, names: Sequence[str], indices: Sequence[int]):
