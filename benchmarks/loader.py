@@ -4,20 +4,25 @@
 
 Both sides do the same work on the same files, in one process on one thread, taking turns: decode,
 one random crop (the rule of RandomResizedCrop) and mirror for both, bilinear to 192 x 192, numbers,
-ImageNet's normalization, batches of 64. The peer is what most code does: Pillow images through
-torchvision's first transforms. The photos are made here: 500 x 375, noise of natural spectrum (1/f)
-and shapes with sharp edges, JPEG of quality 90, 110 KB as ImageNet has on average; the maps are
-smoother, in 16-bit PNGs of 300 KB. Files stay in memory, so that no disk is measured, and time is
-the processor's, not the clock's, which others may share.
+ImageNet's normalization, batches of 64. The last row goes as far as bytes in a batch, which is what
+a worker hands over where a GPU does the rest. The peer is what most code does: Pillow images
+through torchvision's first transforms. The photos are made here: 500 x 375, noise of natural
+spectrum (1/f) and shapes with sharp edges, JPEG of quality 90, 110 KB as ImageNet has on average;
+the maps are smoother, in 16-bit PNGs of 300 KB. The shards are what 'sgmim data pack' makes of
+them: 256 pixels, JPEG, maps as 8-bit JPEG; the peer has the same files in a folder. Files stay in
+memory, so that no disk is measured, and time is the processor's, not the clock's, which others may
+share.
 
 A row's `value` is the median of our rate, `ratio` the median of ours / the peer's over the rounds,
 the middle 80 % of the rounds lie from `low` to `high`.
 """
 
 import argparse
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import process_time
 
@@ -32,15 +37,20 @@ from torchvision.transforms import functional as V1
 from sgmim.data.batches import Batches
 from sgmim.data.geometry import NORMALIZATIONS
 from sgmim.data.images import Images
+from sgmim.data.loading import join
+from sgmim.data.packing import pack
+from sgmim.data.shards import Shards
 from sgmim.data.stored import encode_png
 from timing import Row, in_turns, over, row, told, write
 
+PEER = "Pillow and torchvision transforms v1"
 HEIGHT, WIDTH, SIZE, BATCH = 375, 500, 192, 64
 CASES = {
     "image": (),
     "image and 16-bit map": ("ours",),
     "image and 16-bit map, PNG written by Pillow": ("pillow",),
 }
+PACKED = {"shards, image": (), "shards, image and 8-bit map": ("depth",)}
 
 
 class Peer:
@@ -62,7 +72,9 @@ class Peer:
             V1.normalize(V1.to_tensor(self._cut(image, box, flip)), *NORMALIZATIONS["imagenet"])
         ]
         for folder in self.maps:
-            numbers = np.asarray(Image.open(folder / f"{path.stem}.png"), np.float32) / 65536
+            file = next(folder.glob(f"{path.stem}.*"))
+            numbers = np.asarray(Image.open(file), np.float32)
+            numbers /= 255 if file.suffix == ".jpg" else 65536
             parts.append(V1.to_tensor(self._cut(Image.fromarray(numbers), box, flip)))
         return parts
 
@@ -81,6 +93,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_photos(Path(folder), count)
         rows = [measured(Path(folder), name, rounds, steps) for name in CASES]
+        small = packed(Path(folder))
+        rows += [measured_packed(small, name, rounds, steps) for name in PACKED]
+        rows += [measured_bytes(small, rounds, steps)]
     print(*map(told, rows), sep="\n")
     write(rows, options.json)
 
@@ -90,13 +105,53 @@ def measured(folder: Path, name: str, rounds: int, steps: int) -> Row:
     ours = Batches(
         Images(folder / "photos", maps), size=(SIZE, SIZE), batch=BATCH, needs=("image", *maps)
     )
-    theirs = DataLoader(Peer(folder, (*maps,)), BATCH, shuffle=True)
+    return compared(f"loader, {name}", ours, Peer(folder, (*maps,)), rounds, steps)
+
+
+def measured_packed(folder: Path, name: str, rounds: int, steps: int) -> Row:
+    maps = PACKED[name]
+    ours = Batches(Shards(folder), size=(SIZE, SIZE), batch=BATCH, needs=("image", *maps))
+    return compared(f"loader, {name}", ours, Peer(folder / "files", maps), rounds, steps)
+
+
+def measured_bytes(folder: Path, rounds: int, steps: int) -> Row:
+    """What one worker does."""
+    ours = Batches(Shards(folder), size=(SIZE, SIZE), batch=BATCH, needs=("image", "depth"))
+
+    def work() -> None:
+        for samples in islice(ours.order(), steps):
+            join([ours.cutter[sample] for sample in samples])
+
+    seconds = in_turns({"ours": work}, rounds, warmup=1, clock=process_time)["ours"]
+    rates = [steps * BATCH / took for took in seconds]
+    return row("loader, shards, image and 8-bit map, bytes", rates, "samples a second and core")
+
+
+def compared(name: str, ours: Batches, peer: Peer, rounds: int, steps: int) -> Row:
+    theirs = DataLoader(peer, BATCH, shuffle=True)
     sides = {"ours": ours(), "theirs": again_and_again(theirs)}
     runs = {side: partial(draw, batches, steps) for side, batches in sides.items()}
     seconds = in_turns(runs, rounds, warmup=1, clock=process_time)
     rates = [steps * BATCH / took for took in seconds["ours"]]
-    peer, ratios = "Pillow and torchvision transforms v1", over(seconds["theirs"], seconds["ours"])
-    return row(f"loader, {name}", rates, "samples a second and core", peer, ratios)
+    ratios = over(seconds["theirs"], seconds["ours"])
+    return row(name, rates, "samples a second and core", PEER, ratios)
+
+
+def packed(folder: Path) -> Path:
+    """The photos in shards, and beside them the files that these are made of."""
+    out = folder / "packed"
+    for _ in pack(
+        folder / "photos",
+        out,
+        maps={"depth": folder / "ours"},
+        encoding={"depth": "jpeg8"},
+        workers=0,
+    ):
+        pass
+    for name, called in (("image", "photos"), ("depth", "depth")):
+        with tarfile.open(out / name / "00000.tar") as tar:
+            tar.extractall(out / "files" / called, filter="data")
+    return out
 
 
 def draw(batches: Iterator, count: int) -> None:

@@ -23,7 +23,7 @@ def make_source(
     hole: dict[str, float] | None = None,
     root: Path | None = None,
     cache: Path | None = None,
-    cache_gb: float = 50,
+    cache_gb: float = 50.0,
     max_pixels: int = MAX_PIXELS,
     scenes: int = 3000,
     scene_size: int = 64,

@@ -84,8 +84,12 @@ def test_a_list_may_lie_elsewhere(tmp_path, photos, depth):
     (tmp_path / "lists").mkdir()
     path = tmp_path / "lists" / "some.txt"
     path.write_text("../photos/a.jpg\n../photos/summer/lake.JPEG\n")
-    source = Images(path, {"depth": depth})
-    assert source.names == ["a.jpg", "summer/lake.JPEG"]
+    with pytest.raises(DataError, match=r"line 1 of .* leads out of .*photos/a\.jpg.*'root'"):
+        Images(path)
+    for root in (photos, tmp_path / "lists" / ".." / "photos"):
+        source = Images(path, {"depth": depth}, root=root)
+        assert source.names == ["a.jpg", "summer/lake.JPEG"]
+        assert source.read(1)["depth"].shape == (1, HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize(

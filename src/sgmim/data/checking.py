@@ -37,7 +37,7 @@ def check(out: Path, *, workers: int | None = None) -> Iterator[Checked]:
         DataError: the index or a note is damaged, so that no more can be said.
         FileError: there is no packed data.
     """
-    if "://" in str(out):
+    if ":/" in str(out):  # of which a Path keeps one stroke
         raise ConfigurationError(
             "a check reads a folder; of a URL every shard is checked as it comes"
         )

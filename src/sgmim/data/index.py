@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgmim.data.names import Names, inside
+from sgmim.data.names import Names
 from sgmim.errors import DataError
 
 FORMAT = "sgmim shards 1"
@@ -116,7 +116,7 @@ class Index:
             if any(type(count) is not int or count < 0 for count in counts) or not counts[1]:
                 raise ValueError(f"it counts {counts}")
             names = said["modalities"]
-            if not names or any(type(name) is not str or "/" in inside(name) for name in names):
+            if not names or not all(type(name) is str and name.isidentifier() for name in names):
                 raise ValueError(f"its modalities are {names}")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._damaged(f"{type(error).__name__}: {error}") from error
@@ -139,7 +139,7 @@ def piece(modalities: Sequence[str], files: Sequence[File], entries: Sequence[En
     text = Names.of(entry.name for entry in entries)
     return b"".join(
         (
-            _line(modalities, len(entries), 1, len(text.text)),
+            header(modalities, len(entries), 1, len(text.text)),
             *(ENTRY.pack(file.size, file.crc, 0) for file in files),
             struct.pack("<QQ", 0, len(entries)),
             *(ENTRY.pack(*member) for entry in entries for member in entry.members),
@@ -152,7 +152,7 @@ def piece(modalities: Sequence[str], files: Sequence[File], entries: Sequence[En
 def join(modalities: Sequence[str], pieces: Sequence[Index]) -> Iterator[bytes | memoryview]:
     """The index of all shards, from theirs, part by part."""
     counts, texts = [one.count for one in pieces], [len(one.section(4)) for one in pieces]
-    yield _line(modalities, sum(counts), len(pieces), sum(texts))
+    yield header(modalities, sum(counts), len(pieces), sum(texts))
     yield from (one.section(0) for one in pieces)
     yield np.cumsum([0, *counts], dtype="<u8").tobytes()
     yield from (one.section(2) for one in pieces)
@@ -163,7 +163,7 @@ def join(modalities: Sequence[str], pieces: Sequence[Index]) -> Iterator[bytes |
     yield from (one.section(4) for one in pieces)
 
 
-def _line(modalities: Sequence[str], samples: int, shards: int, text: int) -> bytes:
+def header(modalities: Sequence[str], samples: int, shards: int, text: int) -> bytes:
     said = {"format": FORMAT, "modalities": list(modalities), "samples": samples}
     line = json.dumps(said | {"shards": shards, "text": text}).encode()
     return line + b" " * (-(len(line) + 1) % 64) + b"\n"

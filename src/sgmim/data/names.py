@@ -4,8 +4,8 @@ Strings are made when they are asked for. So they cost no memory and no time at 
 processes that are forked share them: Python's own would be copied as soon as they are counted.
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 from typing import overload
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from sgmim.errors import DataError
 
 
-class Names(Sequence[str]):
+class Names(Sequence):
     """A row of names. A slice is a list.
 
     Args:
@@ -22,14 +22,18 @@ class Names(Sequence[str]):
         checked: names come from a stranger: one that would lead out of a folder is a DataError.
     """
 
-    def __init__(self, text: bytes | memoryview, ends: np.ndarray, *, checked: bool = False):
+    def __init__(
+        self, text: bytes | bytearray | memoryview, ends: np.ndarray, *, checked: bool = False
+    ):
         self.text, self.ends, self.checked = text, ends, checked
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "Names":
-        encoded = [encode(name) for name in names]
-        ends = np.fromiter(accumulate(map(len, encoded), initial=0), np.uint64, len(encoded) + 1)
-        return cls(b"".join(encoded), ends)
+        text, ends = bytearray(), array("Q", [0])
+        for name in names:
+            text += encode(name)
+            ends.append(len(text))
+        return cls(text, np.array(ends))
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -53,7 +57,7 @@ class Names(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]  # as a list
 
 
-class Chosen(Sequence[str]):
+class Chosen(Sequence):
     """Some of a row of names, by their numbers."""
 
     def __init__(self, names: Sequence[str], indices: Sequence[int]):

@@ -25,7 +25,7 @@ from sgmim.data.places import checksum, checksums
 from sgmim.data.processes import cores, shared
 from sgmim.data.shards import INDEX
 from sgmim.data.writing import Encoding, Writer, key, make_store
-from sgmim.errors import ConfigurationError, DataError
+from sgmim.errors import ConfigurationError, DataError, unknown
 from sgmim.files import write_bytes, write_text, write_whole
 
 TAR: Any = {"format": tarfile.GNU_FORMAT}  # names of any length and in any script
@@ -86,7 +86,10 @@ def pack(
     source = Images(images, maps, scale=scale, hole=hole, root=root, max_pixels=max_pixels)
     for name in encoding or {}:
         if name not in source.maps:
-            raise ConfigurationError(f"there is no map {name!r} to be given an encoding")
+            raise unknown("map", name, source.maps)
+    for name in source.maps:
+        if not name.isidentifier() or name == "image":
+            raise ConfigurationError(f"a folder of shards cannot be called {name!r}, as a map is")
     stores = {
         name: make_store(source, name, (encoding or {}).get(name, "png16")) for name in source.maps
     }

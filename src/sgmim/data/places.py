@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
@@ -121,7 +121,8 @@ class Remote:
                     f"{self.url}/{file.name} has {size} bytes with CRC32C {crc:08x}; it was "
                     f"packed with {file.size} and {file.crc:08x}"
                 )
-            os.replace(partial, kept)
+            with self._alone():
+                os.replace(partial, kept)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -134,7 +135,7 @@ class Remote:
             )
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            with _locked(self.cache / ".lock"):
+            with self._alone():
                 if self._dropped_to(self.most - file.size):
                     with open(partial, "wb") as out:
                         out.truncate(file.size)
@@ -143,7 +144,11 @@ class Remote:
         raise DataError(f"for {PATIENCE} s there was no room in {self.cache} for {file.name}")
 
     def _dropped_to(self, most: int) -> bool:
-        found = {path: path.stat() for path in self.cache.iterdir() if path.suffix != ".lock"}
+        found = {}
+        for path in self.cache.iterdir():
+            with suppress(FileNotFoundError):  # a download that was given up
+                if path.suffix != ".lock":
+                    found[path] = path.stat()
         size = sum(each.st_size for each in found.values())
         for path in sorted(found, key=lambda path: found[path].st_mtime):
             if size <= most:
@@ -153,6 +158,10 @@ class Remote:
                 path.unlink(missing_ok=True)
                 size -= found[path].st_size
         return size <= most
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Nobody else makes room, or takes it, or turns a download into a file."""
+        return _locked(self.cache / "room.lock")
 
     @contextmanager
     def _reached(self, name: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ packed/depth/knowledge.json                what the numbers in the maps mean (st
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from sgmim.data.geometry import RULES
 from sgmim.data.images import Sample
 from sgmim.data.index import File, Index
 from sgmim.data.listing import MANIFEST
-from sgmim.data.names import inside
+from sgmim.data.names import Names
 from sgmim.data.places import CACHE, Folder, Place, Remote, checksums
 from sgmim.errors import ConfigurationError, DataError, FileError
 
@@ -52,7 +52,7 @@ class Shards:
         where: str | Path,
         *,
         cache: Path | None = None,
-        cache_gb: float = 50,
+        cache_gb: float = 50.0,
         max_pixels: int = decoding.MAX_PIXELS,
     ):
         self.where, self.max_pixels = str(where), max_pixels
@@ -76,7 +76,7 @@ class Shards:
         return Index(self.place.path(self.file))
 
     @property
-    def names(self) -> Sequence[str]:
+    def names(self) -> Names:
         return self.index.names
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
@@ -133,7 +133,7 @@ class Shards:
         return File(INDEX, size, crc)
 
     def _note(self, name: str) -> stored.Note:
-        text = self.place.text(f"{inside(name)}/{stored.NOTE}")
+        text = self.place.text(f"{name}/{stored.NOTE}")
         if text is None:
             raise DataError(f"{self.where}/{name} has no {stored.NOTE}, so nobody can read it")
         with decoding.named(f"{self.where}/{name}/{stored.NOTE}"):
