@@ -40,7 +40,7 @@ def start(device: str = "auto", timeout: float = 600.0) -> torch.device:
     chosen = torch.device(f"cuda:{_own_gpu()}" if device == "cuda" else device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _joined():
         patience = timedelta(seconds=timeout)
         if chosen.type == "cuda":
             distributed.init_process_group("nccl", timeout=patience, device_id=chosen)

@@ -153,8 +153,9 @@ def is_shared(model: nn.Module) -> bool:
 
 def let_go(model: Objective) -> None:
     """Keep but the own share, after a forward pass without a backward pass."""
-    if isinstance(model, FSDPModule):
-        model.reshard()
+    for part in model.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

@@ -101,7 +101,7 @@ class Pulse:
         while self.rank == 0 and monotonic() < end:
             if self.store.check([f"left {rank}" for rank in others]) or self.store.check(["lost"]):
                 return
-            sleep(BEAT)
+            sleep(BEAT / 10)
 
     def _counts(self) -> list[int]:
         return [self.store.add(f"beats {rank}", 0) for rank in range(self.world)]

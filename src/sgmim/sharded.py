@@ -12,6 +12,7 @@ the torch they were written by; what is kept and passed on is safetensors (encod
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -130,14 +131,13 @@ class Sharded(Checkpoint):
             self.check(configuration)
         averaged = ema if self.content["ema"] else None
         state = state_of(bare(objective), optimizer, averaged)
+        alone = distributed.world() == 1
         try:
-            dcp.load(
-                state,
-                storage_reader=Reader(self.path),
-                planner=Tensors(),
-                no_dist=distributed.world() == 1,
-            )
-        except Exception as error:  # what does not fit or was tampered with fails in any way
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "torch.distributed is disabled")  # if alone
+                dcp.load(state, storage_reader=Reader(self.path), planner=Tensors(), no_dist=alone)
+        # what does not fit or was tampered with fails in any way
+        except (CheckpointException, Exception) as error:
             told = f"{self.path} is not of this model and optimizer: {_reason(error)}"
             raise DataError(told) from error
         if ema is not None and averaged is None:  # a new one begins with the weights

@@ -40,19 +40,26 @@ class Unpickler(pickle.Unpickler):
 
 
 class Reader(dcp.FileSystemReader):
-    """Reads a checkpoint that may have been tampered with."""
+    """Reads a checkpoint that may have been tampered with.
 
-    def read_metadata(self, *args: Any, **options: Any) -> metadata.Metadata:
-        with open(Path(self.path) / ".metadata", "rb") as file:
+    Raises UnpicklingError or ValueError where it would do more than that.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        with open(path / ".metadata", "rb") as file:
             found = Unpickler(file).load()
         if not isinstance(found, metadata.Metadata) or not isinstance(found.storage_data, dict):
-            raise ValueError(f"{self.path} has no metadata of a checkpoint")
+            raise ValueError("it has no metadata of a checkpoint")
         for place in found.storage_data.values():
             if Path(place.relative_path).name != place.relative_path:
-                raise ValueError(f"a part of {self.path} lies outside: {place.relative_path}")
+                raise ValueError(f"a part of it lies outside: {place.relative_path}")
         found.storage_meta = found.storage_meta or metadata.StorageMeta()
         found.storage_meta.load_id = self.load_id
-        return found
+        self.metadata = found
+
+    def read_metadata(self, *args: Any, **options: Any) -> metadata.Metadata:
+        return self.metadata
 
 
 class Tensors(dcp.DefaultLoadPlanner):
