@@ -7,6 +7,8 @@ import traceback
 from pathlib import Path
 from time import monotonic, sleep
 
+import sgmim.commands.pretrain  # noqa: F401  so that no child has to
+
 HANGS = 60  # seconds after which a process counts as hanging
 
 
@@ -27,6 +29,8 @@ def start(work, told: Path) -> int:
         sys.stdout = os.fdopen(1, "w", buffering=1)  # not pytest's
         sys.stderr = os.fdopen(2, "w", buffering=1)
         code = work() or 0
+    except KeyboardInterrupt:  # as Python says it
+        code = 130
     except BaseException:
         traceback.print_exc()
     finally:

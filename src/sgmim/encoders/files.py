@@ -3,8 +3,8 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
+from zipfile import ZipFile, is_zipfile
 
 import safetensors.torch
 import torch
@@ -14,11 +14,13 @@ from torch import Tensor
 import sgmim
 from sgmim.encoders import Encoder, make_encoder
 from sgmim.encoders.weights import LoadingReport, load_into
-from sgmim.errors import DataError, FileError
+from sgmim.errors import ConfigurationError, DataError, FileError
 from sgmim.files import write_whole
 
 ENCODER = "encoder.safetensors"  # in the folder of a run
 BUILDS = {"name", "options"}  # what a header must say for the encoder to be built from it
+FROM_ELSEWHERE = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"}
+MOST = 16  # times the parameters of a file that an encoder made from it may have: a larger image
 
 
 def save_encoder(
@@ -67,13 +69,14 @@ def load_encoder(
         FileError: there is no such file.
         DataError: it is not an encoder's, or too little of it fits.
     """
-    header, _ = _opened(_encoder_file(path))
+    file = _encoder_file(path)
+    header, state = _opened(file)
     if not header.keys() >= BUILDS:
         raise DataError(
             f"{path} does not say which encoder it is of; build that with make_encoder and "
             "load the file with sgmim.encoders.files.initialize"
         )
-    encoder = make_encoder(**_keywords(header, changes))
+    encoder = _made(file, _keywords(file, header, state, changes))
     return encoder, initialize(encoder, path, at_least=at_least)
 
 
@@ -92,7 +95,7 @@ def initialize(encoder: Encoder, path: Path | str, *, at_least: float = 0.95) ->
     header, state = _opened(file)
     if not header.keys() >= BUILDS:
         return load_into(encoder, state, at_least=at_least)
-    saved = make_encoder(**_keywords(header, {}))
+    saved = _made(file, _keywords(file, header, state, {}))
     if saved.image_size == encoder.image_size or saved.name != encoder.name:
         return load_into(encoder, state, at_least=at_least)
     # only the encoder as it was knows whether its tables are of square windows
@@ -109,8 +112,8 @@ def initialize(encoder: Encoder, path: Path | str, *, at_least: float = 0.95) ->
 def saved_options(path: Path | str, **changes: Any) -> dict[str, Any]:
     """The keywords of make_encoder that a file of save_encoder was made with; none of another's."""
     file = _encoder_file(path)
-    header = _opened(file)[0] if file.suffix == ".safetensors" else {}
-    return _keywords(header, changes) if header.keys() >= BUILDS else {}
+    header, state = _opened(file) if file.suffix == ".safetensors" else ({}, {})
+    return _keywords(file, header, state, changes) if header.keys() >= BUILDS else {}
 
 
 def _encoder_file(path: Path | str) -> Path:
@@ -135,16 +138,66 @@ def _opened(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def _pickled(file: Path) -> dict[str, Any]:
+    """A checkpoint of others, read without running anything that it may contain."""
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        if is_zipfile(file):
+            with ZipFile(file) as archive:  # torch never packs them: who does is up to something
+                unpacked = sum(part.file_size for part in archive.infolist())
+            if unpacked > file.stat().st_size:
+                raise ValueError(f"it would unpack to {unpacked} bytes")
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # what is torn, rotten or meant to harm fails in any way
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{file} is no checkpoint of tensors alone: {reason}") from error
+    if not isinstance(state, dict):
+        raise DataError(f"{file} holds no tensors by name, but a {type(state).__name__}")
+    return state
 
 
-def _keywords(header: dict[str, str], changes: dict[str, Any]) -> dict[str, Any]:
-    """Keywords of make_encoder, from a file's header and what should differ."""
-    options = json.loads(header["options"])
+def _made(file: Path, keywords: dict[str, Any]) -> Encoder:
+    try:
+        return make_encoder(**keywords)
+    except Exception as error:  # a header can say anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"{file} describes no encoder that can be built: {reason}") from error
+
+
+def _keywords(
+    file: Path, header: dict[str, str], state: dict[str, Tensor], changes: dict[str, Any]
+) -> dict[str, Any]:
+    """Keywords of make_encoder, from a file's header and what should differ.
+
+    Raises:
+        DataError: the header is not one of save_encoder, or not of these weights.
+    """
+    try:
+        options = json.loads(header["options"])
+        blocks = options.get("depth", options.get("depths", 0))
+        if (sum(blocks) if isinstance(blocks, list) else blocks) > len(state):
+            raise ValueError(f"{blocks} blocks, but {len(state)} tensors")
+        if elsewhere := FROM_ELSEWHERE & options.keys():
+            raise ValueError(f"{', '.join(sorted(elsewhere))} in its options")
+        keywords = _described(header, options, changes)
+        with torch.device("meta"):  # at no cost: what it says may be of any size
+            bare = make_encoder(**keywords | {"pretrained": False})
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, ConfigurationError) and changes:
+            raise  # the saved encoder cannot be changed in this way
+        raise DataError(f"the header of {file} describes no encoder: {reason}") from error
+    told = sum(parameter.numel() for parameter in bare.parameters())
+    there = sum(tensor.numel() for tensor in state.values())
+    if told > MOST * there:
+        raise DataError(
+            f"the header of {file} is of another file: it describes an encoder of {told} "
+            f"parameters, and there are {there}"
+        )
+    return keywords
+
+
+def _described(
+    header: dict[str, str], options: dict[str, Any], changes: dict[str, Any]
+) -> dict[str, Any]:
     del options["num_classes"]  # an encoder never has any
     saved = {
         "name": header["name"],

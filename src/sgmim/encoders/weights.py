@@ -50,7 +50,9 @@ def load_into(encoder: Encoder, state: dict[str, Any], *, at_least: float = 0.95
     old = {name: tensor.shape for name, tensor in state.items()}
     state = _resized(encoder, state)
     own = encoder.backbone.state_dict()
-    fitting = {n: t for n, t in state.items() if n in own and t.shape == own[n].shape}
+    fitting = {n: t for n, t in state.items() if n in own and _fits(t, own[n])}
+    if bad := [n for n, t in fitting.items() if t.is_floating_point() and not t.isfinite().all()]:
+        raise DataError(f"these weights are not finite, in {listed(bad, most=3)}: of a failed run?")
     sizes = {name: parameter.numel() for name, parameter in encoder.backbone.named_parameters()}
     report = LoadingReport(
         source,
@@ -79,11 +81,25 @@ def convert(state: dict[str, Any]) -> tuple[str, State]:
     for wrapper in ("model", "state_dict", "model_state_dict"):
         if isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    state = {name.removeprefix("module."): t for name, t in state.items() if torch.is_tensor(t)}
+    state = {n.removeprefix("module."): t for n, t in state.items() if _is_plain(n, t)}
     for layout, (marks, rename) in LAYOUTS.items():
         if all(any(name.startswith(mark) for name in state) for mark in marks):
             return layout, rename(state)
     return "timm", state
+
+
+def _is_plain(name: Any, tensor: Any) -> bool:
+    """Whether this is a weight under its name: no settings, nothing sparse, on no other device."""
+    return (
+        isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and (tensor.layout, tensor.device.type) == (torch.strided, "cpu")
+        and not tensor.is_quantized
+    )
+
+
+def _fits(tensor: Tensor, own: Tensor) -> bool:
+    return tensor.shape == own.shape and tensor.is_floating_point() == own.is_floating_point()
 
 
 def _simmim(state: State) -> State:
