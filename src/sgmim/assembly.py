@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import Namespace
 from torch.optim import Optimizer
 
-from sgmim import __version__, distributed, memory, runs
+from sgmim import __version__, distributed, memory, runs, trackers
 from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
@@ -26,7 +26,7 @@ from sgmim.plan import Plan
 from sgmim.sources import make_source
 
 PREVIEWED = 6  # samples on a picture sheet
-FREE = ("run", "device", "dry_run", "recipe", "license", "batches.workers")  # when a run goes on
+FREE = ("run", "device", "dry_run", "recipe", "license", "track", "batches.workers")  # to go on
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
 
 
@@ -69,6 +69,7 @@ class Run:
                 "started_from": self.started_from,
             },
             preview=self.preview if distributed.is_main() else None,
+            track=self.config.track,
         )
 
     def written(self) -> str:
@@ -118,6 +119,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         ConfigurationError, DataError, FileError: whatever is wrong, before any training.
     """
     name, config = read(command, room, part, arguments, **defaults)
+    trackers.check(config.track)
     with _checked("device and seed"):
         device = distributed.start(config.device)
         torch.manual_seed(config.seed)
@@ -176,6 +178,10 @@ def read(
         "--license", type=str, default="", help="of the weights, for their file's header"
     )
     parser.add_argument("--dry_run", action="store_true", help="tell the plan, and stop")
+    parser.add_argument(
+        "--track", type=str, nargs="*", default=[],
+        help="also tell trackers of the run: tensorboard, wandb, mlflow, trackio",
+    )  # fmt: skip
     parser.add(part, find(room, name), skip={"encoder"})
     parser.add("encoder", make_encoder)
     parser.add("data", make_source)

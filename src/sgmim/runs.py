@@ -3,6 +3,8 @@
 runs/NAME/
   config.yaml            every option, as it was resolved; itself a recipe
   log.jsonl              one line every so many steps
+  report.html            all there is to see of it, rewritten as it goes on
+  environment.json       every start: when, at which step, on what
   pictures/              what the model paints
   checkpoints/           to go on from
   encoder.safetensors    what is taken away
@@ -10,6 +12,7 @@ runs/NAME/
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,13 @@ import torch
 from torch.optim import Optimizer
 
 from sgmim import checkpoint, distributed, training
-from sgmim.analysis.pictures import sheet
+from sgmim.analysis import live
+from sgmim.analysis.live import write_sheet
 from sgmim.data.batches import Batches
-from sgmim.data.geometry import unnormalize
 from sgmim.draws import seeded
 from sgmim.ema import MovingAverage
 from sgmim.encoders.files import save_encoder
-from sgmim.files import write_bytes, write_text, write_whole
+from sgmim.files import write_bytes, write_text
 from sgmim.log import Log, progress
 from sgmim.objective import Batch, Objective
 from sgmim.plan import Plan
@@ -46,6 +49,7 @@ def train(
     recipe: str,
     metadata: dict[str, Any],
     preview: Batch | None = None,
+    track: Sequence[str] = (),
 ) -> Objective:
     """Train to the end of the plan, from the newest checkpoint in the folder if there is one.
 
@@ -63,6 +67,7 @@ def train(
         recipe: every option, for config.yaml.
         metadata: to be kept in the header of the encoder's file.
         preview: samples to draw pictures of.
+        track: trackers that are told of the run as well (trackers.py).
 
     Raises:
         ConfigurationError: the folder holds a run of another configuration.
@@ -105,15 +110,22 @@ def train(
             keep=plan.keep,
         )
 
-    log = Log(folder, plan, batches, start)
-    with progress(total, start) as advance:
+    watched = live.told(folder, start, total, batches.device, track, configuration)
+    with watched as telling, progress(total, start) as advance:
+        log = Log(folder, plan, batches, start)
+        if telling and preview is not None:
+            telling.preview(preview, objective.needs, batches.normalization)
         for step in steps if start < total else ():
             done = step.number + 1
             if done % plan.log_every == 0 or done == total:
-                advance(done, log.write(step))
-            if distributed.is_main():
+                row = log.write(step)
+                advance(done, row)
+                if telling:
+                    telling.row(done, row)
+            if telling:
                 if preview is not None and _due(done, plan.pictures_every, total):
-                    draw(objective, preview, batches.normalization, folder, done)
+                    sheet = draw(objective, preview, batches.normalization, folder, done)
+                    telling.picture(done, sheet)
                 if _due(done, plan.save_every, total):
                     save(done)
             if done == total:
@@ -131,13 +143,8 @@ def draw(objective: Objective, batch: Batch, normalization: str, folder: Path, s
     with torch.no_grad():
         pictures = objective.pictures(batch)
     objective.train(was_training)
-    pictures = {
-        name: unnormalize(picture, normalization) if name.startswith("image") else picture
-        for name, picture in pictures.items()
-    }
     path = folder / "pictures" / f"step_{step:08d}.png"
-    write_whole(path, lambda file: sheet(pictures).save(file, "PNG"))
-    return path
+    return write_sheet(path, pictures, normalization)
 
 
 def _resume(
