@@ -20,6 +20,7 @@ from PIL import Image
 
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.files import write_text
+from sgmim.log import Row
 from sgmim.options import flat
 
 IDENTITIES = "trackers.json"  # in the folder of a run: what each tracker calls it
@@ -31,7 +32,7 @@ class Tracker:
     """What a run tells: numbers and pictures of a step, and why it ends ("" if it is done)."""
 
     identity: str  # what it calls the run
-    log: Callable[[int, Mapping[str, float]], None]
+    log: Callable[[int, Row], None]
     picture: Callable[[int, Path], None]
     close: Callable[[str], None]
 
@@ -78,7 +79,7 @@ def tensorboard(
     if identity is None:
         writer.add_text("configuration", f"```json\n{json.dumps(config, indent=2)}\n```")
 
-    def log(step: int, row: Mapping[str, float]) -> None:
+    def log(step: int, row: Row) -> None:
         for name, value in row.items():
             writer.add_scalar(name, value, step)
 
@@ -128,7 +129,7 @@ def mlflow(folder: Path, config: Mapping[str, Any], identity: str | None, start:
     else:
         client.update_run(identity, status="RUNNING")
 
-    def log(step: int, row: Mapping[str, float]) -> None:
+    def log(step: int, row: Row) -> None:
         now = int(1000 * time())
         client.log_batch(identity, [Metric(name, value, now, step) for name, value in row.items()])
 
@@ -165,7 +166,7 @@ FORGETFUL = ("mlflow", "trackio")  # these would keep a step twice
 def _from(told: int, tracker: Tracker) -> Tracker:
     """A tracker that is told nothing of the steps up to `told`."""
 
-    def log(step: int, row: Mapping[str, float]) -> None:
+    def log(step: int, row: Row) -> None:
         if step > told:
             tracker.log(step, row)
 

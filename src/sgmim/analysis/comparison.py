@@ -31,7 +31,7 @@ def of_runs(runs: Sequence[History]) -> str:
 def _line(run: History) -> list[str]:
     status = run.status
     of = f" of {status.total:,}" if status.total else ""
-    waiting = f"{lately(run, 'waiting', 100)}%"
+    waiting = f"{lately(run, 'waiting', 100.0)}%"
     numbers = [lately(run, name) for name in ("loss", "images_per_second")]
     return [status.word, f"{status.step:,}{of}", *numbers, waiting, lately(run, "grad_norm")]
 

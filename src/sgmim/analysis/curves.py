@@ -52,11 +52,14 @@ class Axis:
     high: float
     log: bool = False
 
-    def __call__(self, values: Float[np.ndarray, " m"] | float) -> np.ndarray:
+    def __call__(self, values: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
         if self.log:
             values = np.log(np.maximum(values, self.low) / self.low)
             return values / np.log(self.high / self.low)
-        return (np.asarray(values) - self.low) / (self.high - self.low)
+        return (values - self.low) / (self.high - self.low)
+
+    def at(self, value: float) -> float:
+        return float(self(np.array([float(value)]))[0])
 
 
 def chart(
@@ -82,12 +85,10 @@ def chart(
         _drawn(points, across, down, curve.color % COLORS)
         for curve, points in zip(curves, thinned, strict=True)
     )
-    lines = "".join(_mark(float(across(step)), told) for step, told in marks)
-    below = [(float(across(x)), compact(x)) for x in ticks(across)]
+    lines = "".join(_mark(across.at(step), told) for step, told in marks)
+    below = [(across.at(x), compact(x)) for x in ticks(across)]
     places = ticks(down)
-    beside = [
-        (1 - float(down(y)), text) for y, text in zip(places, labels(places, scale), strict=True)
-    ]
+    beside = [(1 - down.at(y), text) for y, text in zip(places, labels(places, scale), strict=True)]
     grid = "".join(f'<path class=grid d="M0 {HEIGHT * y:.1f}H{COLUMNS}"/>' for y, _ in beside)
     shape = "log" if down.log else "linear"
     return (
@@ -201,7 +202,7 @@ def _drawn(points: Thinned, across: Axis, down: Axis, color: int) -> str:
         dot = "h.01" * (len(line) == 1)  # a round cap makes it a point
         parts.append(f'<path class="line c{color}" d="M{_path(line)}{dot}"/>')
     for step in points.failed:
-        parts.append(f'<path class=failed d="M{COLUMNS * float(across(step)):.1f} {HEIGHT}v-9"/>')
+        parts.append(f'<path class=failed d="M{COLUMNS * across.at(step):.1f} {HEIGHT}v-9"/>')
     return "".join(parts)
 
 

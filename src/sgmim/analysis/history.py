@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 ENVIRONMENT = "environment.json"
 LOG = "log.jsonl"
-SILENT = 300  # seconds without a line after which a run counts as stopped, if lines came faster
+SILENT = 300.0  # seconds without a line after which a run counts as stopped, if lines came faster
 
 
 class History:
@@ -43,13 +43,14 @@ class History:
             lines = lines[: lines.rfind(b"\n") + 1]
             self._read += len(lines)
             for line in lines.splitlines():
-                with suppress(ValueError, TypeError, KeyError):  # a torn line is no line
-                    self._append({name: float(value) for name, value in json.loads(line).items()})
+                with suppress(ValueError, TypeError):  # a torn line is no line
+                    row = json.loads(line)
+                    if isinstance(row, dict) and "step" in row:
+                        self._append({name: float(value) for name, value in row.items()})
         return self
 
     def _append(self, row: dict[str, float]) -> None:
         length = len(self)
-        row["step"]
         for name in row:
             if name not in self.columns:
                 self.columns[name] = array("d", [nan]) * length
@@ -58,12 +59,18 @@ class History:
 
     @property
     def losses(self) -> list[str]:
-        """The sum and, where there are several, its parts: what stands between it and the norm."""
+        """The sum and its parts: what stands from it to the norm of the gradient."""
         names = list(self.columns)
         if "loss" not in names or "grad_norm" not in names:
             return []
-        first, *parts = names[names.index("loss") : names.index("grad_norm")]
-        return [first, *parts] if len(parts) > 1 else [first]
+        return names[names.index("loss") : names.index("grad_norm")]
+
+    @property
+    def quantities(self) -> list[str]:
+        """What there is to draw over steps, the losses first; a part that is the sum but once."""
+        losses = self.losses[:1] if len(self.losses) == 2 else self.losses
+        others = self.columns.keys() - {"step", "time", *self.losses}
+        return losses + [name for name in self.columns if name in others]
 
     @property
     def last(self) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
@@ -18,6 +18,7 @@ from sgmim.analysis.pictures import sheet
 from sgmim.data.geometry import unnormalize
 from sgmim.environment import environment
 from sgmim.files import write_text, write_whole
+from sgmim.log import Row
 from sgmim.objective import Batch
 from sgmim.trackers import Tracker, open_tracker
 
@@ -37,9 +38,6 @@ class Live:
         self, start: int, total: int, device: torch.device, track: Sequence[str], config: dict
     ) -> None:
         """Note that a process begins here, and open the trackers."""
-        for torn in self.folder.glob(".*.partial"):  # left by a process that was killed
-            with suppress(OSError):
-                torn.unlink()
         processes = distributed.world()
         self._note(
             [*self.history.starts, {
@@ -60,7 +58,7 @@ class Live:
                 for name in dict.fromkeys(("image", *needs))
             }, normalization)  # fmt: skip
 
-    def row(self, done: int, row: dict[str, float]) -> None:
+    def row(self, done: int, row: Row) -> None:
         """A line of the log has been written."""
         for name, tracker in self.trackers.items():
             with self._unharmed(name):
@@ -110,16 +108,18 @@ class Live:
 
 
 @contextmanager
-def told(folder: Path, *beginning: Any) -> Iterator[Live | None]:
-    """What happens in here is told of until it ends, in whichever way; by the main process alone.
+def told(folder: Path, start: int, total: int, *beginning: Any) -> Iterator[Live | None]:
+    """What happens in here is told of until it ends, in whichever way.
 
-    To be entered before the log forgets the steps that come again; `beginning`: see `Live.begin`.
+    By the main process alone, and not of a run that was finished already. To be entered before the
+    log forgets the steps that come again; the arguments are those of `Live.begin`.
     """
-    if not distributed.is_main():
+    live = Live(folder)
+    over = start >= total and live.history.status.word == "finished"
+    if over or not distributed.is_main():
         yield None
         return
-    live = Live(folder)
-    live.begin(*beginning)
+    live.begin(start, total, *beginning)
     try:
         yield live
     except BaseException as error:

@@ -121,7 +121,7 @@ def _numbers(run: History, status: Status) -> list[tuple[str, str, str]]:
         found.append(("loss", lately(run, "loss"), parts))
     if len(run):
         found.append(("images a second", lately(run, "images_per_second"), "lately"))
-        waiting = lately(run, "waiting", 100)
+        waiting = lately(run, "waiting", 100.0)
         found.append(("waiting for data", f"{waiting}%", "of the time, lately"))
     if status.left is not None:
         found.append(("time left", duration(status.left), "at the present pace"))
@@ -148,15 +148,12 @@ def _facts(run: History, status: Status) -> list[tuple[str, str]]:
 
 
 def charts(runs: Sequence[History], names: Sequence[str] = ("",)) -> list[str]:
-    """A chart for every column that any of the runs has."""
-    columns = list(dict.fromkeys(name for run in runs for name in (*run.losses, *run.columns)))
-    columns = [name for name in columns if name not in ("step", "time")]
-    single = {run.folder: name for run in runs for name in run.columns if len(run.losses) == 1}
+    """A chart for every quantity that any of the runs has."""
+    resumed = runs[0].status.resumed if len(runs) == 1 else []
+    marks = [(float(step), f"resumed at step {step:,}") for step in resumed]
     drawn = []
-    for column in columns:
+    for column in dict.fromkeys(name for run in runs for name in run.quantities):
         if column == "replaced" and not any(run.last.get(column) for run in runs):
-            continue
-        if len(runs) == 1 and column in single.values() and column not in (*CHARTS, "loss"):
             continue
         curves = [
             Curve(name, run["step"], run[column], color)
@@ -164,7 +161,6 @@ def charts(runs: Sequence[History], names: Sequence[str] = ("",)) -> list[str]:
             if column in run.columns
         ]
         title, unit, scale = CHARTS.get(column, (column, "", "auto"))
-        marks = [(s, f"resumed at step {s:,}") for s in runs[0].status.resumed * (len(runs) == 1)]
         drawn.append(chart(title, unit, curves, scale=scale, marks=marks))
     return drawn
 
