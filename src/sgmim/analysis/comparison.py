@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from sgmim.analysis import page
 from sgmim.analysis.history import History
 from sgmim.analysis.report import LATELY, captioned, charts, lately
-from sgmim.options import flat
 
 
 def of_runs(runs: Sequence[History]) -> str:
@@ -43,7 +42,7 @@ def _names(runs: Sequence[History]) -> list[str]:
 
 
 def _differences(runs: Sequence[History], names: Sequence[str]) -> list[str]:
-    found = [flat(run.config) for run in runs]
+    found = [run.config for run in runs]
     options = list(dict.fromkeys(option for config in found for option in config))
     rows = [[option, *(str(config.get(option, "-")) for config in found)] for option in options]
     rows = [row for row in rows if len(set(row[1:])) > 1 and row[0] != "run"]

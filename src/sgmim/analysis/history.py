@@ -14,8 +14,11 @@ import numpy as np
 import yaml
 from jaxtyping import Float
 
+from sgmim.options import flat
+
 ENVIRONMENT = "environment.json"
 LOG = "log.jsonl"
+NOTED = {"time", "step", "processes"}  # of every start
 SILENT = 300.0  # seconds without a line after which a run counts as stopped, if lines came faster
 
 
@@ -80,9 +83,9 @@ class History:
     @property
     def starts(self) -> list[dict[str, Any]]:
         """Every start of a process: time, step, total steps, processes, environment, end."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError, AttributeError):
             found = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
-            return found if isinstance(found, list) else []
+            return [start for start in found if NOTED <= start.keys()]
         return []
 
     @property
@@ -99,10 +102,10 @@ class History:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Every option, by section."""
+        """Every option, a.b.c -> value."""
         with suppress(yaml.YAMLError):
             found = yaml.safe_load(self.written)
-            return found if isinstance(found, dict) else {}
+            return flat(found) if isinstance(found, dict) else {}
         return {}
 
     @property
@@ -133,7 +136,7 @@ class Status:
     def of(cls, run: History) -> "Status":
         starts, last = run.starts, run.last
         newest = starts[-1] if starts else {}
-        total = newest.get("total") or run.config.get("training", {}).get("steps")
+        total = newest.get("total") or run.config.get("training.steps")
         step = int(last.get("step", newest.get("step", 0)))
         patience = max(SILENT, 10 * _pace(run, newest))
         heard = max([start["time"] for start in starts] + [last.get("time", 0.0)], default=0.0)

@@ -38,14 +38,13 @@ class Live:
         self, start: int, total: int, device: torch.device, track: Sequence[str], config: dict
     ) -> None:
         """Note that a process begins here, and open the trackers."""
-        processes = distributed.world()
-        self._note(
-            [*self.history.starts, {
+        told, processes = 0, distributed.world()
+        with self._unharmed("the report"):
+            told = int(History(self.folder).update().last.get("step", 0))
+            self._note([*self.history.starts, {
                 "time": round(time(), 1), "step": start, "total": total, "processes": processes,
                 "environment": environment(device, processes),
-            }]
-        )  # fmt: skip
-        told = int(History(self.folder).update().last.get("step", 0))
+            }])  # fmt: skip
         for name in track:
             with self._unharmed(name):
                 self.trackers[name] = open_tracker(name, self.folder, config, start, told)

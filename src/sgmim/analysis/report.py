@@ -82,20 +82,20 @@ def commands(run: History) -> list[str]:
 
 
 def _subject(run: History) -> str:
-    config, encoder = run.config, run.config.get("encoder") or {}
-    size = encoder.get("image_size")
+    config = run.config
+    size = config.get("encoder.image_size")
     size = " x ".join(map(str, size)) if isinstance(size, list) else f"{size} x {size}"
     parts = [f"{run.command} {config.get(run.command, '')}".strip()]
-    if encoder.get("name"):
-        parts.append(f"{encoder['name']}, {size} pixels")
-    if batch := (config.get("training") or {}).get("batch"):
+    if name := config.get("encoder.name"):
+        parts.append(f"{name}, {size} pixels")
+    if batch := config.get("training.batch"):
         parts.append(f"{batch} images a step")
     return " · ".join(parts)
 
 
 def _status(status: Status) -> str:
     of = f" of {status.total:,}" if status.total else ""
-    told = f"{status.word}: {status.reason}" if status.reason else status.word
+    reason = f"<span>{escape(status.reason)}</span>" if status.reason else ""
     heard = (
         f' data-heard="{status.heard:.0f}" data-patience="{status.patience:.0f}"'
         if status.word == "running" and status.heard
@@ -108,7 +108,7 @@ def _status(status: Status) -> str:
     )
     kind = status.word if status.word in ("running", "finished", "stopped") else ""
     return (
-        f'<p class=status><span class="state {kind}"{heard}>{escape(told)}</span>'
+        f'<p class=status><span class="state {kind}"{heard}>{escape(status.word)}</span>{reason}'
         f"<span>step {status.step:,}{of}</span></p>{bar}"
     )
 
