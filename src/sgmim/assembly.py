@@ -178,10 +178,8 @@ def read(
         "--license", type=str, default="", help="of the weights, for their file's header"
     )
     parser.add_argument("--dry_run", action="store_true", help="tell the plan, and stop")
-    parser.add_argument(
-        "--track", type=str, nargs="*", default=[],
-        help="also tell trackers of the run: tensorboard, wandb, mlflow, trackio",
-    )  # fmt: skip
+    told = "tell these too how it goes: tensorboard, wandb, mlflow, trackio"
+    parser.add_argument("--track", type=str, nargs="*", default=[], help=told)
     parser.add(part, find(room, name), skip={"encoder"})
     parser.add("encoder", make_encoder)
     parser.add("data", make_source)

@@ -1,93 +1,37 @@
-"""Whether a run, begun or not, has what it needs: disk, memory, data that come fast enough."""
+"""Whether a run, begun or not, has what it needs: disk, data, memory; and how far it has come."""
 
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
-from math import ceil
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import torch
-from jsonargparse import Namespace
 
 from sgmim import checkpoint, memory
-from sgmim.analysis.history import History
-from sgmim.data.batches import Batches
-from sgmim.data.images import Sample, Source
-from sgmim.encoders import make_encoder
-from sgmim.environment import GIB, cores
-from sgmim.errors import ConfigurationError, DataError
-from sgmim.machine import Finding, free_shared_memory
-from sgmim.objective import Objective
-from sgmim.options import find
-from sgmim.plan import Plan
-from sgmim.sources import make_source
+from sgmim.environment import GIB
+from sgmim.errors import DataError
+from sgmim.feeding import data
+from sgmim.machine import Finding
+from sgmim.patient import Patient
 
 MIB = 2**20
 WRITTEN = 64 * MIB  # to measure a disk by
 SLOW_DISK = 50 * MIB  # a second
-MEASURED = 3.0  # seconds of reading images
-AHEAD = 2  # batches that a loading process holds ready: torch's prefetch_factor
 WAITED = 0.1  # of the time, that a run should wait for its data at most
 
 
-@dataclass
-class Asked:
-    """A run by its options; `folder` need not be there yet."""
-
-    config: Namespace
-    folder: Path
-    room: str
-    part: str
-    name: str
-    whole: bool  # whether it says which model is trained, or only which data are read
-
-    @cached_property
-    def plan(self) -> Plan:
-        return Plan(**self.config.training.as_dict())
-
-    @cached_property
-    def objective(self) -> Objective:
-        encoder = make_encoder(**(self.config.encoder.as_dict() | {"pretrained": False}))
-        return find(self.room, self.name)(encoder, **self.config[self.part].as_dict())
-
-    @cached_property
-    def source(self) -> Source:
-        source = make_source(**self.config.data.as_dict())
-        if source is None:
-            raise ConfigurationError("there is no data: give --data.images or --data.scenes")
-        return source
-
-    @cached_property
-    def batches(self) -> Batches:
-        needs = self.objective.needs if self.whole else tuple(self.source.has)
-        size = self.config.encoder.image_size
-        size = (size, size) if isinstance(size, int) else tuple(size)
-        options = self.config.batches.as_dict() | {"workers": 0, "broken_share": 1.0}
-        return Batches(self.source, size=size, batch=1, needs=needs, **options)
-
-    @cached_property
-    def history(self) -> History:
-        return History(self.folder).update()
-
-    @cached_property
-    def processes(self) -> int:
-        return self.history.starts[-1]["processes"] if self.history.starts else 1
-
-
-def examined(run: Asked) -> Iterator[Finding]:
+def examined(run: Patient) -> Iterator[Finding]:
     """All that can be said of a run."""
     for check in (disk, data, needed_memory, so_far):
         try:
             yield from check(run)
-        except (ConfigurationError, DataError, OSError) as error:
-            yield Finding("bad", check.__name__.replace("_", " "), str(error))
+        except Exception as error:  # whatever torch and timm raise of odd options as well
+            reason = (str(error) or type(error).__name__).strip().partition("\n")[0]
+            yield Finding("bad", check.__name__.replace("_", " "), reason)
 
 
-def disk(run: Asked) -> Iterator[Finding]:
+def disk(run: Patient) -> Iterator[Finding]:
     """Room for the checkpoints, and how fast they are written."""
     there = next(path for path in (run.folder, *run.folder.absolute().parents) if path.is_dir())
     state = os.statvfs(there)
@@ -110,7 +54,7 @@ def disk(run: Asked) -> Iterator[Finding]:
     yield Finding("look" if slow else "ok", "writing", said, advice)
 
 
-def checkpoint_size(run: Asked) -> int:
+def checkpoint_size(run: Patient) -> int:
     """Bytes of a checkpoint: of those there are, or as it will be; 0 if nobody can know."""
     there = [path.stat().st_size for path in run.folder.glob("checkpoints/*") if path.is_file()]
     if there or not run.whole:
@@ -136,74 +80,7 @@ def write_speed(folder: Path, size: int) -> tuple[float, float]:
     return size / seconds[0], seconds[1]
 
 
-def data(run: Asked) -> Iterator[Finding]:
-    """How fast images are read, how many loading processes that asks for, what is broken."""
-    rate, broken, sample = reading_speed(run)
-    if run.config.data.images is None:
-        said = f"{len(run.source)} made-up scenes, each made once: {len(run.source) / rate:,.0f} s"
-        yield Finding("ok", "data", f"{said} on one core")
-        return
-    shown = sorted(name for name in sample if sample[name].ndim == 3)
-    said = f"{rate:,.0f} images/s on one core ({' and '.join(shown)}), {cores() * rate:,.0f} on all"
-    demand = computed(run.history) / run.processes
-    workers = run.config.batches.workers
-    if demand:
-        wanted = ceil(demand / rate)
-        said += f"; a process takes {demand:,.0f}, and has {workers} workers"
-        if wanted * run.processes > cores():
-            advice = (
-                f"{wanted} workers for each of {run.processes} processes are more than the "
-                f"{cores()} cores: keep smaller images on disk (sgmim data pack)"
-            )
-            yield Finding("look", "data", said, advice)
-        elif workers < wanted and (workers or demand > 0.2 * rate):
-            yield Finding("look", "data", said, f"--batches.workers {wanted}")
-        else:
-            yield Finding("ok", "data", said)
-    else:
-        yield Finding("ok", "data", f"{said}; 1,000 images/s take {ceil(1000 / rate)} workers")
-    if broken:
-        advice = "repair or remove them; a run replaces them by others"
-        yield Finding("look", "broken files", "; ".join(list(broken.values())[:5]), advice)
-    yield _handing_over(run, sum(part.nbytes for part in sample.values()))
-
-
-def reading_speed(run: Asked) -> tuple[float, dict[str, str], Sample]:
-    """Images a second of one core, what was broken of those, and one of them."""
-    cutter, count = run.batches.cutter, len(run.source)
-    broken: dict[str, str] = {}
-    sample, _ = cutter[0, 0]  # what is loaded once is not counted
-    done, began = 0, perf_counter()
-    dice = np.random.default_rng(0)
-    while perf_counter() - began < MEASURED and done < 2000:
-        found, failed = cutter[0, int(dice.integers(count))]
-        broken |= failed
-        if isinstance(found, DataError):
-            raise found
-        sample, done = found, done + 1
-    assert not isinstance(sample, DataError)
-    return done / (perf_counter() - began), broken, sample
-
-
-def computed(history: History) -> float:
-    """Images a second that a run would compute if it never waited; 0 if it has not begun."""
-    rate, waiting = history["images_per_second"][-50:], history["waiting"][-50:]
-    busy = rate[waiting < 0.99] / (1 - waiting[waiting < 0.99])
-    return float(np.median(busy)) if len(busy) else 0.0
-
-
-def _handing_over(run: Asked, sample: int) -> Finding:
-    """Whether loading processes have the shared memory to hand over their batches."""
-    free, workers = free_shared_memory(), run.config.batches.workers
-    need = workers * AHEAD * run.plan.micro_batch * sample  # of all processes, that share it
-    said = f"{need / GIB:.2f} GiB for {workers} workers of each process"
-    if free is None or free >= need:
-        return Finding("ok", "shared memory", said)
-    advice = "enlarge /dev/shm (docker: --shm-size), or take fewer --batches.workers"
-    return Finding("bad", "shared memory", f"{said}, and {free / GIB:.2f} are free", advice)
-
-
-def needed_memory(run: Asked) -> Iterator[Finding]:
+def needed_memory(run: Patient) -> Iterator[Finding]:
     """Weights, gradients, moments and activations against what the device has."""
     if not run.whole:
         return
@@ -227,7 +104,7 @@ def needed_memory(run: Asked) -> Iterator[Finding]:
         yield Finding("ok", "memory", said)
 
 
-def so_far(run: Asked) -> Iterator[Finding]:
+def so_far(run: Patient) -> Iterator[Finding]:
     """What a run that has begun tells of itself."""
     history, status = run.history, run.history.status
     if not len(history) and not history.starts:

@@ -85,7 +85,7 @@ class History:
         """Every start of a process: time, step, total steps, processes, environment, end."""
         with suppress(OSError, ValueError, TypeError, AttributeError):
             found = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
-            return [start for start in found if NOTED <= start.keys()]
+            return [start for start in found if start.keys() >= NOTED]
         return []
 
     @property

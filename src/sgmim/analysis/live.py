@@ -59,9 +59,10 @@ class Live:
 
     def row(self, done: int, row: Row) -> None:
         """A line of the log has been written."""
+        numbers = {name: value for name, value in row.items() if name != "step"}
         for name, tracker in self.trackers.items():
             with self._unharmed(name):
-                tracker.log(done, row)
+                tracker.log(done, numbers)
         if perf_counter() >= self._next:
             self.write()
 

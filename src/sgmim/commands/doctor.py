@@ -17,15 +17,11 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-import yaml
-
-from sgmim.assembly import read
-from sgmim.errors import ConfigurationError, FileError
+from sgmim.errors import ConfigurationError
 from sgmim.files import write_text
-from sgmim.finished import ROOMS
-from sgmim.fitness import Asked, examined
+from sgmim.fitness import examined
 from sgmim.machine import Finding, machine
-from sgmim.options import recipe_path
+from sgmim.patient import patient
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -36,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
         for line in replay(own.replay):
             print(line, flush=True)
         return
-    run = asked(rest)
+    run = patient(rest)
     findings = []
     for finding in chain(machine(), examined(run) if run else ()):
         findings.append(finding)
@@ -51,39 +47,6 @@ def told(finding: Finding) -> str:
     """A finding in a line, and in another what to change."""
     line = f"{finding.level:<5}{finding.what:<16} {finding.found}"
     return f"{line}\n{'':<22}-> {finding.advice}" if finding.advice else line
-
-
-def asked(words: Sequence[str]) -> Asked | None:
-    """The run that options speak of; None where there are none.
-
-    Raises:
-        ConfigurationError, FileError: the options are wrong, or the folder holds no run.
-    """
-    if not words:
-        return None
-    words = list(words)
-    if not words[0].startswith("-"):
-        folder = Path(words.pop(0))
-        if not (folder / "config.yaml").is_file():
-            raise FileError(f"{folder} holds no run: config.yaml is expected")
-        words += [f"--recipe={folder / 'config.yaml'}", f"--run={folder}", "--init=null"]
-    recipe = _recipe(words)
-    command = "finetune" if recipe and "finetune" in recipe else "pretrain"
-    room, part = ROOMS[command]
-    name, config = read(command, room, part, words if recipe else ["simmim", *words])
-    folder = config.run or Path("runs") / f"{command}_{name}"
-    return Asked(config, folder, room, part, name, whole=recipe is not None)
-
-
-def _recipe(words: Sequence[str]) -> dict | None:
-    """What is in the recipe that is asked for, if one is."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        option, _, value = word.partition("=")
-        if option == "--recipe":
-            text = recipe_path(value or after).read_text(encoding="utf-8")
-            found = yaml.safe_load(text)
-            return found if isinstance(found, dict) else {}
-    return None
 
 
 def _split(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
