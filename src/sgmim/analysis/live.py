@@ -40,7 +40,8 @@ class Live:
         """Note that a process begins here, and open the trackers."""
         told, processes = 0, distributed.world()
         with self._unharmed("the report"):
-            told = int(History(self.folder).update().last.get("step", 0))
+            if track:
+                told = int(History(self.folder).update().last.get("step", 0))
             self._note([*self.history.starts, {
                 "time": round(time(), 1), "step": start, "total": total, "processes": processes,
                 "environment": environment(device, processes),
