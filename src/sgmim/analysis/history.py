@@ -93,6 +93,14 @@ class History:
         """The sheets of pictures, the first to the last."""
         return sorted((self.folder / "pictures").glob("step_*.png"))
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """What it was scored, if it was."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            found = json.loads((self.folder / "scores.json").read_text(encoding="utf-8"))
+            return {name: float(score) for name, score in found["scores"].items()}
+        return {}
+
     @cached_property
     def written(self) -> str:
         """Its config.yaml, as it is."""

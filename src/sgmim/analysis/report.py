@@ -37,6 +37,7 @@ def of_run(run: History) -> str:
         page.paragraph(_subject(run), faint=True),
         _status(status),
         page.tiles(_numbers(run, status)),
+        *_scores(run),
         page.heading("Curves"),
         *_marked(status),
         page.group("charts", charts([run])),
@@ -163,6 +164,11 @@ def charts(runs: Sequence[History], names: Sequence[str] = ("",)) -> list[str]:
         title, unit, scale = CHARTS.get(column, (column, "", "auto"))
         drawn.append(chart(title, unit, curves, scale=scale, marks=marks))
     return drawn
+
+
+def _scores(run: History) -> list[str]:
+    rows = [[name, f"{score:.4f}"] for name, score in run.scores.items()]
+    return [page.heading("Scores"), page.table(["metric", "score"], rows)] if rows else []
 
 
 def _marked(status: Status) -> list[str]:
