@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import Namespace
 from torch.optim import Optimizer
 
-from sgmim import __version__, distributed, memory, runs
+from sgmim import __version__, distributed, memory, runs, trackers
 from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
@@ -29,8 +29,8 @@ from sgmim.sources import make_source
 
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
-    "run", "device", "dry_run", "recipe", "license", "batches.workers", "encoder.checkpointing",
-    "parallel",
+    "run", "device", "dry_run", "recipe", "license", "track", "batches.workers",
+    "encoder.checkpointing", "parallel",
 )  # fmt: skip
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
 
@@ -77,6 +77,7 @@ class Run:
                 "started_from": self.started_from,
             },
             preview=self.preview if distributed.is_main() or is_shared(self.objective) else None,
+            track=self.config.track,
         )
 
     def written(self) -> str:
@@ -130,6 +131,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     """
     name, config = read(command, room, part, arguments, **defaults)
     parallel = Parallel(**config.parallel.as_dict())
+    trackers.check(config.track)
     with _checked("device and seed"):
         device = distributed.start(config.device, timeout=parallel.timeout)
         torch.manual_seed(config.seed)
@@ -190,6 +192,8 @@ def read(
         "--license", type=str, default="", help="of the weights, for their file's header"
     )
     parser.add_argument("--dry_run", action="store_true", help="tell the plan, and stop")
+    told = "tell these too how it goes: tensorboard, wandb, mlflow, trackio"
+    parser.add_argument("--track", type=str, nargs="*", default=[], help=told)
     parser.add(part, find(room, name), skip={"encoder"})
     parser.add("encoder", make_encoder)
     parser.add("data", make_source)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -33,6 +33,7 @@ class Log:
         done = step.number + 1
         row = {
             "step": done,
+            "time": round(time(), 1),  # seconds since 1970
             **numbers,
             "images_per_second": (done - self.done) * self.plan.batch / (now - self.last),
             "waiting": (waited - self.waited) / (now - self.last),
@@ -75,7 +76,7 @@ def progress(total: int, start: int) -> Iterator[Callable[[int, Row], None]]:
 
 
 def _told(row: Row) -> str:
-    unsaid = ("step", "loss", "lr", "grad_norm", "images_per_second", "waiting", "replaced")
+    unsaid = ("step", "time", "loss", "lr", "grad_norm", "images_per_second", "waiting", "replaced")
     parts = [f"{name} {value:.4f}" for name, value in row.items() if name not in unsaid]
     broken = f", {row['replaced']:.0f} broken" if row["replaced"] else ""
     return (

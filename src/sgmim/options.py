@@ -7,7 +7,7 @@ A command's parser gathers callables under names ("encoder", "data"); a keyword 
 import inspect
 import re
 from argparse import ArgumentError
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module, resources
 from pathlib import Path
 from pkgutil import iter_modules
@@ -195,6 +195,15 @@ def named(arguments: Sequence[str], command: str, room: str) -> tuple[str, list[
                 f"sgmim {command} WHAT? There is {', '.join(contents(room))}; or give a --recipe"
             )
     return said, rest
+
+
+def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Options of all levels as one dictionary, a.b.c -> value."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        inside = isinstance(value, Mapping)
+        found |= flat(value, f"{above}{name}.") if inside else {f"{above}{name}": value}
+    return found
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

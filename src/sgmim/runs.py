@@ -3,6 +3,7 @@
 runs/NAME/
   config.yaml            every option, as it was resolved; itself a recipe
   log.jsonl              one line every so many steps
+  report.html            all of it to look at, rewritten as it goes on (analysis/live.py)
   pictures/              what the model paints
   checkpoints/           to go on from
   encoder.safetensors    what is taken away
@@ -11,7 +12,7 @@ runs/NAME/
 """
 
 import sys
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,18 @@ import safetensors.torch
 import torch
 from torch.optim import Optimizer
 
-from sgmim import capture, checkpoint, distributed, parallel, sharded, training
-from sgmim.analysis.pictures import sheet
-from sgmim.background import Background, Copier
+from sgmim import capture, distributed, parallel, sharded, training
+from sgmim.analysis import live
+from sgmim.analysis.live import write_sheet
 from sgmim.data.batches import Batches
-from sgmim.data.geometry import unnormalize
 from sgmim.draws import seeded
 from sgmim.ema import MovingAverage
-from sgmim.encoders import Encoder
-from sgmim.encoders.files import save_encoder
 from sgmim.errors import DataError, FileError
-from sgmim.files import sweep, write_bytes, write_text, write_whole
+from sgmim.files import sweep, write_bytes, write_text
 from sgmim.log import Log, progress
 from sgmim.objective import Batch, Objective
 from sgmim.plan import Plan
+from sgmim.saving import Saving
 from sgmim.signals import listening
 from sgmim.training import DivergedError
 
@@ -54,6 +53,7 @@ def train(
     recipe: str,
     metadata: dict[str, Any],
     preview: Batch | None = None,
+    track: Sequence[str] = (),
 ) -> Objective:
     """Train to the end of the plan, from the newest checkpoint in the folder if there is one.
 
@@ -72,6 +72,7 @@ def train(
         recipe: every option, for config.yaml.
         metadata: to be kept in the header of the encoder's file.
         preview: samples to draw pictures of; where the model is shared, on every process.
+        track: trackers that are told of the run as well (trackers.py).
 
     Raises:
         ConfigurationError: the folder holds a run of another configuration.
@@ -102,52 +103,54 @@ def train(
         precision=plan.precision,
         ema=ema,
     )
-
-    shared = parallel.is_shared(objective)
-    writer = sharded.Writer(folder, configuration, plan.keep) if shared else None
-
-    def save(done: int) -> None:
-        if writer:
-            weights = parallel.weights_of(trained.encoder.backbone)
-            saving.finish()
-            write = writer.copy(done, objective, optimizer, ema)
-            encoder = partial(save_encoder, trained.encoder, folder, weights=weights, step=done)
-            saving.start(lambda: write(lambda: encoder(**metadata)))
-            return
-        told = checkpoint.content(done, objective, optimizer, ema=ema, configuration=configuration)
-        copied = copy(told)
-        saving.start(lambda: _write(folder, copied(), plan.keep, trained.encoder, metadata))
-
-    log, copy, asked = Log(folder, plan, batches, start), Copier(), distributed.Agreement()
-    with listening() as listener, Background() as saving, progress(total, start) as advance:
+    saving = Saving(
+        folder,
+        objective,
+        optimizer,
+        ema,
+        configuration=configuration,
+        keep=plan.keep,
+        metadata=metadata,
+    )
+    watched = live.told(folder, start, total, batches.device, track, configuration)
+    with watched as telling, listening() as listener, saving, progress(total, start) as advance:
+        log, asked = Log(folder, plan, batches, start), distributed.Agreement()
+        if telling and preview is not None:
+            telling.preview(preview, objective.needs, batches.normalization)
         for step in steps if start < total else ():
             done = step.number + 1
             stopping = asked(bool(listener))
             saves = stopping or _due(done, plan.save_every, total)
             try:
                 if done % plan.log_every == 0 or done == total:
-                    advance(done, log.write(step))
+                    row = log.write(step)
+                    advance(done, row)
+                    if telling:
+                        telling.row(done, row)
                 elif saves:
                     training.read(step)  # no checkpoint without knowing that the run is well
             except DivergedError as error:
                 raise _captured(error, folder, objective, batches, plan, seed, recipe) from error
             saving.look()
-            if distributed.is_main() or shared:
+            if saving.takes_part:
                 if preview is not None and _due(done, plan.pictures_every, total):
-                    draw(objective, preview, batches.normalization, folder, done)
+                    sheet = draw(objective, preview, batches.normalization, folder, done)
+                    if telling:
+                        telling.picture(done, sheet)
                 if saves:
-                    save(done)
+                    saving.save(done)
             if stopping:
                 saving.finish()
                 listener.stop(f"after step {done}, which is saved")
             if done == total:
                 break
-    if distributed.is_main() or shared:
-        state = parallel.weights_of(trained)
-        if distributed.is_main():
-            write_bytes(folder / OBJECTIVE, safetensors.torch.save(state))
-    if listener:
-        listener.stop(f"after step {total}, the last, which is saved")
+        saving.finish()
+        if saving.takes_part:
+            state = parallel.weights_of(trained)
+            if distributed.is_main():
+                write_bytes(folder / OBJECTIVE, safetensors.torch.save(state))
+        if listener:
+            listener.stop(f"after step {total}, the last, which is saved")
     return trained
 
 
@@ -162,28 +165,8 @@ def draw(objective: Objective, batch: Batch, normalization: str, folder: Path, s
         pictures = objective.pictures(batch)
     objective.train(was_training)
     parallel.let_go(objective)
-    pictures = {
-        name: unnormalize(picture, normalization) if name.startswith("image") else picture
-        for name, picture in pictures.items()
-    }
     path = folder / "pictures" / f"step_{step:08d}.png"
-    if distributed.is_main():
-        write_whole(path, lambda file: sheet(pictures).save(file, "PNG"))
-    return path
-
-
-def _write(
-    folder: Path,
-    content: checkpoint.Content,
-    keep: int,
-    encoder: Encoder,
-    metadata: dict[str, Any],
-) -> None:
-    """Write a checkpoint, and before it the encoder: a run stopped in between comes by again."""
-    state, prefix = content["ema"] or content["objective"], "encoder.backbone."
-    weights = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
-    save_encoder(encoder, folder, weights=weights, step=content["step"], **metadata)
-    checkpoint.write(folder, content, keep=keep)
+    return write_sheet(path, pictures, normalization) if distributed.is_main() else path
 
 
 def _captured(

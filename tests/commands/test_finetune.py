@@ -60,12 +60,21 @@ def test_a_run_leaves_what_it_should(finetuned):
         "checkpoints/step_00000004.pt",
         "config.yaml",
         "encoder.safetensors",
+        "environment.json",
         "log.jsonl",
         "objective.safetensors",
+        "pictures/preview.png",
         "pictures/step_00000004.png",
+        "report.html",
         "scores.json",
     ]
     assert [row["silog"] for row in log(finetuned)] == [row["loss"] for row in log(finetuned)]
+
+
+def test_its_report_tells_its_scores(finetuned):
+    page = (finetuned / "report.html").read_text()
+    scores = json.loads((finetuned / "scores.json").read_text())["scores"]
+    assert f"<td>abs_rel</td><td>{scores['abs_rel']:.4f}</td>" in page and "finished" in page
 
 
 def test_it_starts_from_the_weights_it_is_given(pretrained, tmp_path):

@@ -59,10 +59,13 @@ def test_a_run_leaves_what_it_should(done):
         "checkpoints/step_00000006.pt",
         "config.yaml",
         "encoder.safetensors",
+        "environment.json",
         "log.jsonl",
         "objective.safetensors",
+        "pictures/preview.png",
         "pictures/step_00000003.png",
         "pictures/step_00000006.png",
+        "report.html",
     ]
     with Image.open(done / "pictures" / "step_00000006.png") as sheet:
         sheet.load()
@@ -73,7 +76,7 @@ def test_the_log_says_how_every_step_went(done, method):
     rows = log(done)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     parts = {"image"} if method == "simmim" else {"image", "depth"}
-    others = {"step", "loss", "grad_norm", "lr", "images_per_second", "waiting", "replaced"}
+    others = {"step", "time", "loss", "grad_norm", "lr", "images_per_second", "waiting", "replaced"}
     for row in rows:
         assert set(row) == parts | others
         assert row["loss"] == pytest.approx(sum(row[part] for part in parts))

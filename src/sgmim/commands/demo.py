@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from time import perf_counter
 
-from sgmim.analysis import report
+from sgmim.analysis import page
 from sgmim.errors import DataError
 from sgmim.files import write_text
 from sgmim.options import Parser
@@ -169,26 +169,26 @@ def drawn(
     """The page."""
     rows = [[arm.label, *(spread(results[n][m]) for m in SHOWN)] for n, arm in arms.items()]
     parts = [
-        report.paragraph(
+        page.paragraph(
             "Depth from one image of a made-up room, learnt from 400 labeled images, scored on 300 "
             "rooms that no run has seen. The encoders were pre-trained on 3000 rooms before; "
             "SG-MIM was guided by their depth. "
             + (f"Mean and deviation over {seeds} seeds." if seeds > 1 else "One seed: no spread.")
         ),
-        report.table(["pre-training", "AbsRel (less is better)", "RMSE, m (less)", "delta1 (more)"],
+        page.table(["pre-training", "AbsRel (less is better)", "RMSE, m (less)", "delta1 (more)"],
                      rows, best=_best(list(arms), results)),
     ]  # fmt: skip
     for name, arm in arms.items():
-        parts.append(report.heading(arm.label))
+        parts.append(page.heading(arm.label))
         for words in commands((name, 0), arm, folder):
-            parts.append(report.code(f"sgmim {shlex.join(words)}"))
+            parts.append(page.code(f"sgmim {shlex.join(words)}"))
         for kind, caption in (
             ("pretrain", "what it paints"),
             ("finetune", "the depth it predicts"),
         ):
-            sheets = sorted((folder / f"{kind}_{name}_0" / "pictures").glob("*.png"))
-            parts += [report.picture(sheet, f"{arm.label}: {caption}") for sheet in sheets[-1:]]
-    return report.page("What SG-MIM is good for", parts)
+            sheets = sorted((folder / f"{kind}_{name}_0" / "pictures").glob("step_*.png"))
+            parts += [page.picture(sheet, f"{arm.label}: {caption}") for sheet in sheets[-1:]]
+    return page.page("What SG-MIM is good for", parts)
 
 
 def _best(names: list[str], results: dict[str, dict[str, list[float]]]) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from sgmim import distributed
+from sgmim.analysis.live import Live
 from sgmim.assembly import prepare
 from sgmim.commands.evaluate import told
 from sgmim.evaluation import evaluate
@@ -36,4 +37,5 @@ def main(arguments: Sequence[str]) -> None:
             record = json.dumps({"scores": scores, "protocol": protocol}, indent=2) + "\n"
             if distributed.is_main():
                 write_text(run.folder / "scores.json", record)
+                Live(run.folder).write()
                 print(told(trained, scores, protocol))

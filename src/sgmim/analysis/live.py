@@ -1,0 +1,140 @@
+"""A run told of as it goes on: report and trackers. Nothing that fails here stops the run."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter, time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgmim import distributed
+from sgmim.analysis import report
+from sgmim.analysis.history import ENVIRONMENT, History
+from sgmim.analysis.pictures import sheet
+from sgmim.data.geometry import unnormalize
+from sgmim.environment import environment
+from sgmim.files import write_text, write_whole
+from sgmim.log import Row
+from sgmim.objective import Batch
+from sgmim.trackers import Tracker, open_tracker
+
+EVERY = 20.0  # seconds between two reports, at the least
+SHARE = 0.01  # of the time that reports may take, at the most
+
+
+class Live:
+    """What is told of a run; in the main process alone, and only told where it works."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.history = folder, History(folder)
+        self.trackers: dict[str, Tracker] = {}
+        self._next, self._failed = 0.0, set[str]()
+
+    def begin(
+        self, start: int, total: int, device: torch.device, track: Sequence[str], config: dict
+    ) -> None:
+        """Note that a process begins here, and open the trackers."""
+        told, processes = 0, distributed.world()
+        with self._unharmed("the report"):
+            if track:
+                told = int(History(self.folder).update().last.get("step", 0))
+            self._note([*self.history.starts, {
+                "time": round(time(), 1), "step": start, "total": total, "processes": processes,
+                "environment": environment(device, processes),
+            }])  # fmt: skip
+        for name in track:
+            with self._unharmed(name):
+                self.trackers[name] = open_tracker(name, self.folder, config, start, told)
+
+    def preview(self, batch: Batch, needs: Sequence[str], normalization: str) -> None:
+        """Draw what the run is given."""
+        with self._unharmed("the preview"):
+            write_sheet(self.folder / "pictures" / "preview.png", {
+                name: batch[name][:, : 3 if batch[name].shape[1] == 3 else 1]
+                for name in dict.fromkeys(("image", *needs))
+            }, normalization)  # fmt: skip
+
+    def row(self, done: int, row: Row) -> None:
+        """A line of the log has been written."""
+        numbers = {name: value for name, value in row.items() if name != "step"}
+        for name, tracker in self.trackers.items():
+            with self._unharmed(name):
+                tracker.log(done, numbers)
+        if perf_counter() >= self._next:
+            self.write()
+
+    def picture(self, done: int, path: Path) -> None:
+        """A sheet of pictures has been drawn."""
+        for name, tracker in self.trackers.items():
+            with self._unharmed(name):
+                tracker.picture(done, path)
+
+    def end(self, reason: str) -> None:
+        """Note how the process ends, for the last time."""
+        starts = self.history.starts
+        if starts:
+            starts[-1] |= {"ended": round(time(), 1), "reason": reason}
+            self._note(starts)
+        for name, tracker in self.trackers.items():
+            with self._unharmed(name):
+                tracker.close(reason)
+        self.write()
+
+    def write(self) -> None:
+        """Write the report."""
+        began = perf_counter()
+        with self._unharmed("the report"):
+            write_text(self.folder / report.REPORT, report.of_run(self.history.update()))
+        now = perf_counter()
+        self._next = now + max(EVERY, (now - began) / SHARE)
+
+    def _note(self, starts: list[dict[str, Any]]) -> None:
+        with self._unharmed("the report"):
+            write_text(self.folder / ENVIRONMENT, json.dumps(starts, indent=1) + "\n")
+
+    @contextmanager
+    def _unharmed(self, what: str) -> Iterator[None]:
+        """Say once of each that it fails, and go on."""
+        try:
+            yield
+        except Exception as error:
+            if what not in self._failed:
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                print(f"{what} failed, and the run goes on without: {reason}", file=sys.stderr)
+            self._failed.add(what)
+
+
+@contextmanager
+def told(folder: Path, start: int, total: int, *beginning: Any) -> Iterator[Live | None]:
+    """What happens in here is told of until it ends, in whichever way.
+
+    By the main process alone, and not of a run that was finished already. To be entered before the
+    log forgets the steps that come again; the arguments are those of `Live.begin`.
+    """
+    live = Live(folder)
+    over = start >= total and live.history.status.word == "finished"
+    if over or not distributed.is_main():
+        yield None
+        return
+    live.begin(start, total, *beginning)
+    try:
+        yield live
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        live.end("interrupted" if interrupted else f"{error}".strip() or type(error).__name__)
+        raise
+    live.end("")
+
+
+def write_sheet(path: Path, pictures: dict[str, Tensor], normalization: str) -> Path:
+    """Draw pictures; those whose names begin with "image" are normalized."""
+    pictures = {
+        name: unnormalize(picture, normalization) if name.startswith("image") else picture
+        for name, picture in pictures.items()
+    }
+    write_whole(path, lambda file: sheet(pictures).save(file, "PNG"))
+    return path
