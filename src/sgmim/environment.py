@@ -23,10 +23,10 @@ def environment(device: torch.device, processes: int = 1) -> dict[str, str]:
         **{name: installed(name) or "not installed" for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "device": gpu(device) if device.type == "cuda" else device.type,
-        "processor": f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads in torch",
+        "processor": f"{processor()}, {cores()} cores, of which torch uses {threads()}",
         "processes": str(processes),
     }
-    if torch.version.cuda:
+    if torch.version.cuda and device.type == "cuda":
         facts["CUDA"] = torch.version.cuda
     if commit := git_commit():
         facts["git commit"] = commit
@@ -66,6 +66,11 @@ def cores() -> int:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         allowed = min(allowed, max(1, round(int(quota) / int(period))))
     return allowed
+
+
+def threads() -> int:
+    """How many cores torch computes on, in one process."""
+    return torch.get_num_threads()
 
 
 def git_commit() -> str | None:

@@ -14,7 +14,7 @@ import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from sgmim.environment import GIB, cores, gpu, installed, processor
+from sgmim.environment import GIB, cores, gpu, installed, processor, threads
 from sgmim.training import faster_in_bf16
 
 FILES = 4096  # open files that a process with loading processes is well off with
@@ -118,18 +118,18 @@ def _no_gpu() -> Finding:
 
 def cpu() -> Iterator[Finding]:
     """Cores, instructions, threads."""
-    there, threads = cores(), torch.get_num_threads()
+    there, used = cores(), threads()
     can = [name for name, has in torch.cpu.get_capabilities().items() if has is True]
     known = [name for name in can if re.match(r"(amx|avx512_bf16|avx512_f|avx2|sve|neon)", name)]
     yield Finding("ok", "processor", f"{processor()}, {there} cores, {', '.join(known)}")
     if not torch.cuda.is_available() and not faster_in_bf16(torch.device("cpu")):
         said = "fp32 is used: neither AMX nor AVX512-BF16"
         yield Finding("look", "bf16 on the CPU", said, "a newer processor is 2 to 3 times as fast")
-    said = f"{threads} in torch, {there} cores"
-    if threads > there:
+    said = f"{used} in torch, {there} cores"
+    if used > there:
         advice = f"set OMP_NUM_THREADS to {there} or less: more wait for one another"
         yield Finding("look", "threads", said, advice)
-    elif not torch.cuda.is_available() and 2 * threads <= there:
+    elif not torch.cuda.is_available() and 2 * used <= there:
         advice = f"on the CPU set OMP_NUM_THREADS={there}, or as many processes as that leaves"
         yield Finding("look", "threads", said, advice)
     else:

@@ -105,6 +105,51 @@ def test_versions_that_are_too_old_are_bad(monkeypatch):
     assert numpy.level == "bad" and "not installed" in numpy.found
 
 
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two GPUs, of which the second is old and in use."""
+
+    def properties(number):
+        first = number == 0
+        return SimpleNamespace(
+            name="H100" if first else "K80", total_memory=80 * 2**30,
+            major=9 if first else 3, minor=0 if first else 7,
+        )  # fmt: skip
+
+    fakes = {
+        "is_available": lambda: True,
+        "device_count": lambda: 2,
+        "get_device_properties": properties,
+        "get_device_capability": lambda number: ((9, 0), (3, 7))[number],
+        "is_bf16_supported": lambda including_emulation: True,
+        "mem_get_info": lambda number: ((79 * 2**30, 10 * 2**30)[number], 80 * 2**30),
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(torch.cuda.nccl, "version", lambda: (2, 29, 7))
+
+
+def test_gpus_are_told_of_one_by_one(gpus, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
+    found = list(machine.devices())
+    assert [each.level for each in found] == ["ok", "look", "ok"]
+    assert found[0].found == "H100, 80 GiB, sm_90, bf16" and found[2].found == "2.29.7"
+    assert "no kernels" in found[1].advice
+
+
+def test_several_gpus_without_nccl_are_bad(gpus, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: False)
+    assert list(machine.devices())[-1].level == "bad"
+
+
+def test_a_gpu_that_torch_cannot_use_is_bad(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(machine.Path, "glob", lambda self, pattern: iter([self / "nvidia0"]))
+    (found,) = machine.devices()
+    assert found.level == "bad" and "driver" in found.advice
+
+
 def test_more_threads_than_cores_are_worth_a_look(monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)

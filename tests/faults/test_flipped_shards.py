@@ -12,7 +12,7 @@ from sgmim.errors import DataError
 
 pytestmark = pytest.mark.slow
 
-FLIPS = 600
+FLIPS = 10_000
 BATCH = 500
 
 

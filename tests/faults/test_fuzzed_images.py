@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
 ]
 
-FILES = 800
+FILES = 10_000
 BATCH = 500
 REFUSED_WITHIN = 0.010  # seconds
 REFUSED_WITH = 10e6  # bytes
