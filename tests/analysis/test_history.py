@@ -5,8 +5,8 @@ from time import time
 
 import numpy as np
 import pytest
-from folders import BEGAN, rows, run_folder, start, write_log, write_starts
 
+from folders import BEGAN, rows, run_folder, start, write_log, write_starts
 from sgmim.analysis.history import History
 
 

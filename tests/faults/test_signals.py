@@ -32,7 +32,9 @@ def spoken(number, code, said, folder):
         return not lines
     if code != EXITS[number] or len(lines) != 1 or "Traceback" in said:
         return False
-    where = re.search(r"stopped by (SIG\w+) after step (\d+)(, the last)?, which is saved", lines[0])
+    where = re.search(
+        r"stopped by (SIG\w+) after step (\d+)(, the last)?, which is saved", lines[0]
+    )
     if where is None:  # before there was anything to save
         return lines[0] in (
             f"sgmim: stopped by {number.name}; the same command starts again",
