@@ -110,19 +110,16 @@ def train(
             keep=plan.keep,
         )
 
-    watched = live.told(folder, start, total, batches.device, track, configuration)
-    with watched as telling, progress(total, start) as advance:
-        log = Log(folder, plan, batches, start)
-        if telling and preview is not None:
+    log = Log(folder, plan, batches, start)
+    told = live.told(folder, start, total, batches.device, track, configuration, log.known)
+    with told as telling, progress(total, start) as advance:
+        if preview is not None:
             telling.preview(preview, objective.needs, batches.normalization)
         for step in steps if start < total else ():
             done = step.number + 1
             if done % plan.log_every == 0 or done == total:
-                row = log.write(step)
-                advance(done, row)
-                if telling:
-                    telling.row(done, row)
-            if telling:
+                advance(done, telling.row(done, log.write(step)))
+            if distributed.is_main():
                 if preview is not None and _due(done, plan.pictures_every, total):
                     sheet = draw(objective, preview, batches.normalization, folder, done)
                     telling.picture(done, sheet)
