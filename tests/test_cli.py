@@ -7,6 +7,9 @@ import pytest
 from sgmim.options import recipes
 from shell import SCENES, TINY, files, photographs, sgmim
 
+COMMANDS = (
+    "pretrain", "finetune", "evaluate", "predict", "knowledge", "list", "report", "doctor"
+)  # fmt: skip
 TRAINED = ("pretrain", "sgmim", *TINY, *SCENES)
 
 
@@ -33,7 +36,7 @@ def test_what_needs_no_model_is_answered_without_torch(words):
 def test_help_names_every_command_and_what_it_does(capsys):
     assert sgmim("--help") == 0
     said = capsys.readouterr().out
-    for command in ("pretrain", "finetune", "evaluate", "predict", "knowledge", "list"):
+    for command in COMMANDS:
         (line,) = [line for line in said.splitlines() if line.strip().startswith(command)]
         assert len(line.split()) > 4
 

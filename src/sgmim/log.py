@@ -24,8 +24,7 @@ class Log:
     def __init__(self, folder: Path, plan: Plan, batches: Batches, start: int = 0):
         self.path, self.plan, self.batches = folder / "log.jsonl", plan, batches
         self.last, self.waited, self.done = perf_counter(), batches.waited, start
-        if distributed.is_main():
-            self._forget(start)
+        self.known = self._forget(start) if distributed.is_main() else 0  # steps, from before
 
     def write(self, step: training.Step) -> Row:
         now, waited = perf_counter(), self.batches.waited
@@ -45,15 +44,19 @@ class Log:
                 file.write(json.dumps(row) + "\n")
         return row
 
-    def _forget(self, start: int) -> None:
-        """Drop the lines of steps that were not saved, which come again, and a torn last line."""
-        if not self.path.is_file():
-            return
-        kept = b""
-        for line in self.path.read_bytes().splitlines(keepends=True):
-            with suppress(ValueError):
-                kept += line if json.loads(line)["step"] <= start else b""
-        write_bytes(self.path, kept)
+    def _forget(self, start: int) -> int:
+        """Drop the lines of steps that were not saved, which come again, and a torn last line.
+
+        Returns the step of the last that there was.
+        """
+        kept, step = [], 0
+        if self.path.is_file():
+            for line in self.path.read_bytes().splitlines(keepends=True):
+                with suppress(ValueError):
+                    step = json.loads(line)["step"]
+                    kept += [line] * (step <= start)
+            write_bytes(self.path, b"".join(kept))
+        return step
 
 
 @contextmanager

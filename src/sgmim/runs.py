@@ -112,10 +112,10 @@ def train(
         keep=plan.keep,
         metadata=metadata,
     )
-    watched = live.told(folder, start, total, batches.device, track, configuration)
-    with watched as telling, listening() as listener, saving, progress(total, start) as advance:
-        log, asked = Log(folder, plan, batches, start), distributed.Agreement()
-        if telling and preview is not None:
+    log, asked = Log(folder, plan, batches, start), distributed.Agreement()
+    told = live.told(folder, start, total, batches.device, track, configuration, log.known)
+    with told as telling, listening() as listener, saving, progress(total, start) as advance:
+        if preview is not None:
             telling.preview(preview, objective.needs, batches.normalization)
         for step in steps if start < total else ():
             done = step.number + 1
@@ -123,10 +123,7 @@ def train(
             saves = stopping or _due(done, plan.save_every, total)
             try:
                 if done % plan.log_every == 0 or done == total:
-                    row = log.write(step)
-                    advance(done, row)
-                    if telling:
-                        telling.row(done, row)
+                    advance(done, telling.row(done, log.write(step)))
                 elif saves:
                     training.read(step)  # no checkpoint without knowing that the run is well
             except DivergedError as error:
@@ -135,8 +132,7 @@ def train(
             if saving.takes_part:
                 if preview is not None and _due(done, plan.pictures_every, total):
                     sheet = draw(objective, preview, batches.normalization, folder, done)
-                    if telling:
-                        telling.picture(done, sheet)
+                    telling.picture(done, sheet)
                 if saves:
                     saving.save(done)
             if stopping:

@@ -103,6 +103,7 @@ def test_reports_are_written_now_and_then_and_take_a_hundredth_of_the_time(tmp_p
 
 def test_only_the_main_process_tells(tmp_path, monkeypatch):
     monkeypatch.setattr("sgmim.distributed.is_main", lambda: False)
-    with live.told(tmp_path, 0, 4, torch.device("cpu"), (), {}) as telling:
-        assert telling is None
+    with live.told(tmp_path, 0, 4, torch.device("cpu"), ("wandb",), {}) as telling:
+        assert telling.row(1, {"step": 1}) == {"step": 1}
+        telling.picture(1, tmp_path / "sheet.png")
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 import sgmim as package
-from sgmim import runs
+from sgmim import checkpoint
 from sgmim.checkpoint import latest
 from shell import (
     ENCODER,
@@ -149,7 +149,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
 
 
 def test_a_run_stopped_again_and_again_ends_with_the_same_weights(done, method, tmp_path):
-    write = runs.checkpoint.write
+    write = checkpoint.write
 
     def write_and_stop(*args, **options):
         write(*args, **options)

@@ -23,11 +23,12 @@ from sgmim.objective import Batch
 from sgmim.trackers import Tracker, open_tracker
 
 EVERY = 20.0  # seconds between two reports, at the least
+STAMPS = ("step", "time")  # of a line of the log, which trackers have of their own
 SHARE = 0.01  # of the time that reports may take, at the most
 
 
 class Live:
-    """What is told of a run; in the main process alone, and only told where it works."""
+    """What is told of a run."""
 
     def __init__(self, folder: Path):
         self.folder, self.history = folder, History(folder)
@@ -35,20 +36,34 @@ class Live:
         self._next, self._failed = 0.0, set[str]()
 
     def begin(
-        self, start: int, total: int, device: torch.device, track: Sequence[str], config: dict
+        self,
+        start: int,
+        total: int,
+        device: torch.device,
+        track: Sequence[str],
+        config: dict[str, Any],
+        known: int = 0,
     ) -> None:
-        """Note that a process begins here, and open the trackers."""
-        told, processes = 0, distributed.world()
+        """Note that a process begins here, and open the trackers.
+
+        Args:
+            start: steps done.
+            total: steps of the run.
+            device: that it trains on.
+            track: names of trackers.
+            config: its options, for the trackers.
+            known: steps that a process before this one has logged; some may come again.
+        """
+        processes = distributed.world()
         with self._unharmed("the report"):
-            if track:
-                told = int(History(self.folder).update().last.get("step", 0))
             self._note([*self.history.starts, {
                 "time": round(time(), 1), "step": start, "total": total, "processes": processes,
                 "environment": environment(device, processes),
             }])  # fmt: skip
         for name in track:
             with self._unharmed(name):
-                self.trackers[name] = open_tracker(name, self.folder, config, start, told)
+                self.trackers[name] = open_tracker(name, self.folder, config, start, known)
+        self.write()
 
     def preview(self, batch: Batch, needs: Sequence[str], normalization: str) -> None:
         """Draw what the run is given."""
@@ -58,14 +73,15 @@ class Live:
                 for name in dict.fromkeys(("image", *needs))
             }, normalization)  # fmt: skip
 
-    def row(self, done: int, row: Row) -> None:
+    def row(self, done: int, row: Row) -> Row:
         """A line of the log has been written."""
-        numbers = {name: value for name, value in row.items() if name != "step"}
+        numbers = {name: value for name, value in row.items() if name not in STAMPS}
         for name, tracker in self.trackers.items():
             with self._unharmed(name):
                 tracker.log(done, numbers)
         if perf_counter() >= self._next:
             self.write()
+        return row
 
     def picture(self, done: int, path: Path) -> None:
         """A sheet of pictures has been drawn."""
@@ -108,17 +124,30 @@ class Live:
             self._failed.add(what)
 
 
+class Silent(Live):
+    """Tells nothing."""
+
+    def preview(self, batch: Batch, needs: Sequence[str], normalization: str) -> None:
+        pass
+
+    def row(self, done: int, row: Row) -> Row:
+        return row
+
+    def picture(self, done: int, path: Path) -> None:
+        pass
+
+
 @contextmanager
-def told(folder: Path, start: int, total: int, *beginning: Any) -> Iterator[Live | None]:
+def told(folder: Path, start: int, total: int, *beginning: Any) -> Iterator[Live]:
     """What happens in here is told of until it ends, in whichever way.
 
-    By the main process alone, and not of a run that was finished already. To be entered before the
-    log forgets the steps that come again; the arguments are those of `Live.begin`.
+    By the main process alone, and not of a run that was finished already. The arguments are those
+    of `Live.begin`.
     """
     live = Live(folder)
     over = start >= total and live.history.status.word == "finished"
     if over or not distributed.is_main():
-        yield None
+        yield Silent(folder)
         return
     live.begin(start, total, *beginning)
     try:
