@@ -30,7 +30,7 @@ from sgmim.sources import make_source
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
     "run", "device", "dry_run", "recipe", "license", "track", "batches.workers",
-    "encoder.checkpointing", "parallel",
+    "data.cache", "data.cache_gb", "encoder.checkpointing", "parallel",
 )  # fmt: skip
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
 
@@ -142,7 +142,9 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     plan = Plan(**config.training.as_dict())
     source = make_source(**config.data.as_dict())
     if source is None:
-        raise ConfigurationError("there is no data: give --data.images FOLDER or --data.scenes N")
+        raise ConfigurationError(
+            "there is no data: give --data.images, --data.shards or --data.scenes"
+        )
     objective.check(source.has)
     batches = Batches(
         source,

@@ -109,7 +109,10 @@ class Shards:
 
     def _decoded(self, name: str, content: bytearray) -> Tensor:
         if name == "image":
-            return decoding.decode(content, self.max_pixels, ImageReadMode.RGB)
+            image = decoding.decode(content, self.max_pixels, ImageReadMode.RGB)
+            if image.dtype != torch.uint8:
+                raise DataError("it has more than 8 bits, which no image was packed with")
+            return image
         numbers, note = decoding.decode(content, self.max_pixels), self.notes[name]
         is_share = (note.scale, note.low, note.hole) == (255, 0, None)
         if is_share and numbers.dtype == torch.uint8 and name not in RULES:
