@@ -17,7 +17,7 @@ from torch.distributed import PrefixStore, Store, TCPStore
 
 BEAT = 0.5  # seconds
 PATIENCE = 25.0  # seconds without a beat, after which a process counts as lost
-SUSPICION = 5.0  # the same, once a connection has broken
+SUSPICION = 2.5  # the same, once a connection has broken
 GRACE = 25.0  # seconds for the main thread to end the process by itself
 
 
@@ -30,9 +30,8 @@ class LostError(OSError):
 class Pulse:
     """The life signs of all processes, from when they have joined."""
 
-    def __init__(self, patience: float = PATIENCE):
+    def __init__(self):
         self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
-        self.patience = patience
         self.store = self._meet()
         self.store.set(f"host {self.rank}", socket.gethostname())
         self.ended = Event()
@@ -42,7 +41,7 @@ class Pulse:
     def leave(self, failed: str | None = None) -> None:
         """Stop counting: in good order, or because this process cannot go on."""
         self.ended.set()
-        self.thread.join(self.patience)
+        self.thread.join(PATIENCE)
         try:
             if failed is not None:
                 self._tell(f"process {self._named(self.rank)} ended: {failed}")
@@ -71,7 +70,7 @@ class Pulse:
         name = [os.urandom(8).hex()]
         distributed.broadcast_object_list(name)
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        patience = timedelta(seconds=self.patience)
+        patience = timedelta(seconds=PATIENCE)
         store = TCPStore(*place, is_master=False, timeout=patience, wait_for_workers=False)
         return PrefixStore(f"pulse {name[0]}", store)
 
@@ -85,7 +84,7 @@ class Pulse:
                 count = self.store.add(f"beats {following}", 0)
                 if count != seen or self.store.check([f"left {following}"]):
                     seen, since = count, monotonic()
-                if monotonic() > since + self.patience:
+                if monotonic() > since + PATIENCE:
                     found = self._lost([following])
                 elif self.store.check(["lost"]):
                     found = self._told()
@@ -97,7 +96,7 @@ class Pulse:
 
     def _see_off(self) -> None:
         """Who keeps the place where all have met leaves last."""
-        end, others = monotonic() + self.patience, range(1, self.world)
+        end, others = monotonic() + PATIENCE, range(1, self.world)
         while self.rank == 0 and monotonic() < end:
             if self.store.check([f"left {rank}" for rank in others]) or self.store.check(["lost"]):
                 return
@@ -127,8 +126,9 @@ class Pulse:
         return f"{rank} of {self.world} on {host}"
 
     def _unreachable(self) -> str:
+        who = "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else "process 0"
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         return (
-            f"nobody answers at {address} any more, where process 0 or torchrun was. "
+            f"{who} is gone: nobody answers at {address} any more. "
             "The same command goes on from the newest checkpoint"
         )
