@@ -23,6 +23,7 @@ from sgmim.objective import Batch
 from sgmim.trackers import Tracker, open_tracker
 
 EVERY = 20.0  # seconds between two reports, at the least
+STAMPS = ("step", "time")  # of a line of the log, which trackers have of their own
 SHARE = 0.01  # of the time that reports may take, at the most
 
 
@@ -62,6 +63,7 @@ class Live:
         for name in track:
             with self._unharmed(name):
                 self.trackers[name] = open_tracker(name, self.folder, config, start, known)
+        self.write()
 
     def preview(self, batch: Batch, needs: Sequence[str], normalization: str) -> None:
         """Draw what the run is given."""
@@ -73,7 +75,7 @@ class Live:
 
     def row(self, done: int, row: Row) -> Row:
         """A line of the log has been written."""
-        numbers = {name: value for name, value in row.items() if name != "step"}
+        numbers = {name: value for name, value in row.items() if name not in STAMPS}
         for name, tracker in self.trackers.items():
             with self._unharmed(name):
                 tracker.log(done, numbers)
