@@ -44,11 +44,7 @@ def of_run(run: History) -> str:
         *_pictures(run),
         page.heading("The run"),
         page.facts(_facts(run, status)),
-        *(
-            [page.folded("Configuration (config.yaml)", page.code(run.written))]
-            if run.written
-            else []
-        ),
+        page.folded("Configuration (config.yaml)", page.code(run.written)),
         page.heading("Commands"),
         *commands(run),
     ]
