@@ -26,8 +26,16 @@ from sgmim.plan import Plan
 from sgmim.sources import make_source
 
 PREVIEWED = 6  # samples on a picture sheet
-FREE = ("run", "device", "dry_run", "recipe", "license", "batches.workers")  # when a run goes on
-FREE += ("data.cache", "data.cache_gb")
+FREE = (  # when a run goes on
+    "run",
+    "device",
+    "dry_run",
+    "recipe",
+    "license",
+    "batches.workers",
+    "data.cache",
+    "data.cache_gb",
+)
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
 
 

@@ -50,7 +50,7 @@ class Folder:
 
     def text(self, name: str) -> str | None:
         path = self.folder / name
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return path.read_bytes().decode(errors="replace") if path.is_file() else None
 
     def path(self, file: File) -> Path:
         return self.folder / file.name
@@ -82,7 +82,7 @@ class Remote:
     def text(self, name: str) -> str | None:
         with self._reached(name):
             try:
-                return self.files.cat_file(f"{self.root}/{name}").decode()
+                return self.files.cat_file(f"{self.root}/{name}").decode(errors="replace")
             except FileNotFoundError:
                 return None
 
