@@ -39,6 +39,10 @@ class Place(Protocol):
         """A part of the file. DataError where it has no such part or another size than it had."""
         ...
 
+    def forget(self, file: File) -> None:
+        """The file was found damaged: where it is a copy, take another next time."""
+        ...
+
 
 class Folder:
     """A folder on this machine."""
@@ -57,6 +61,9 @@ class Folder:
 
     def read(self, file: File, offset: int, size: int) -> bytearray:
         return _part(_kept_open(f"{self.folder}/{file.name}"), file, offset, size)
+
+    def forget(self, file: File) -> None:
+        """Nothing to be done: it is no copy."""
 
 
 class Remote:
@@ -87,9 +94,7 @@ class Remote:
                 return None
 
     def path(self, file: File) -> Path:
-        # another content is another file, should the data at the URL be replaced
-        name = f"{self.prefix}-{file.crc:08x}-{file.name.replace('/', '-')}"
-        kept = self.cache / name
+        kept = self._kept(file)
         if not kept.exists():
             self.cache.mkdir(parents=True, exist_ok=True)
             with _locked(kept.with_name(f".{kept.name}.lock")):
@@ -103,6 +108,13 @@ class Remote:
             with suppress(FileNotFoundError), open(kept, "rb", buffering=0) as opened:
                 os.utime(kept)  # used last
                 return _part(opened, file, offset, size)
+
+    def forget(self, file: File) -> None:
+        self._kept(file).unlink(missing_ok=True)
+
+    def _kept(self, file: File) -> Path:
+        # another content is another file, should the data at the URL be replaced
+        return self.cache / f"{self.prefix}-{file.crc:08x}-{file.name.replace('/', '-')}"
 
     def _fetch(self, file: File, kept: Path) -> None:
         partial = kept.with_name(f".{kept.name}.partial")

@@ -101,6 +101,7 @@ class Shards:
         content = self.place.read(file, member.offset, member.size)
         found = self.crc(np.frombuffer(content, np.uint8))
         if found != member.crc:
+            self.place.forget(file)
             raise DataError(
                 f"its bytes are not those that were packed (CRC32C {found:08x}, not "
                 f"{member.crc:08x}); 'sgmim data check' finds all such"
