@@ -135,8 +135,9 @@ def test_a_copy_that_rots_is_fetched_again(folder, tmp_path):
 
 
 def test_a_cache_that_is_too_small_for_a_shard_is_refused(folder, tmp_path):
-    with pytest.raises(ConfigurationError, match="cannot hold it"):
-        remote(folder, tmp_path, 1000)
+    for name, most in (("index.bin", 1000), (".tar", 9000)):
+        with pytest.raises(ConfigurationError, match=f"{name} alone has .* cannot hold it"):
+            remote(folder, tmp_path, most)
 
 
 def test_a_protocol_that_nobody_knows_is_refused(tmp_path):

@@ -109,6 +109,14 @@ class Remote:
                 os.utime(kept)  # used last
                 return _part(opened, file, offset, size)
 
+    def check_room(self, file: File) -> None:
+        """ConfigurationError where the cache could not hold a file even if it were empty."""
+        if file.size > self.most:
+            raise ConfigurationError(
+                f"{self.url}/{file.name} alone has {file.size / 1e9:.3g} GB; a cache of "
+                f"{self.most / 1e9:.3g} GB cannot hold it"
+            )
+
     def forget(self, file: File) -> None:
         self._kept(file).unlink(missing_ok=True)
 
@@ -140,11 +148,7 @@ class Remote:
 
     def _make_room(self, file: File, partial: Path) -> None:
         """Take the room of a file, which others then leave alone."""
-        if file.size > self.most:
-            raise ConfigurationError(
-                f"{self.url}/{file.name} alone has {file.size / 1e9:.3g} GB; a cache of "
-                f"{self.most / 1e9:.3g} GB cannot hold it"
-            )
+        self.check_room(file)
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             with self._alone():
@@ -214,8 +218,8 @@ def _part(opened: FileIO, file: File, offset: int, size: int) -> bytearray:
         raise DataError(
             f"{file.name} has {there} bytes, not {file.size}, or none at {offset} + {size}"
         )
-    content = bytearray(size)
-    if os.preadv(opened.fileno(), [content], offset) != size:
+    content = bytearray(os.pread(opened.fileno(), size, offset))
+    if len(content) != size:
         raise DataError(f"{file.name} ends before {offset} + {size}")
     return content
 
