@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sgmim.data.images import Images
+from sgmim.data.packing import pack
 from sgmim.data.scenes import Scenes
 from sgmim.errors import ConfigurationError, FileError
 from sgmim.knowledge.edges import edges
@@ -40,6 +41,18 @@ def test_images_go_before_scenes(photos, depth):
         assert values[~values.isnan()].min() >= 0.5 and values[~values.isnan()].max() <= 9
 
 
+def test_shards_go_before_scenes_and_bring_their_maps(photos, depth, tmp_path):
+    given = {"maps": {"depth": depth}, "scale": {"depth": 1000.0}, "hole": {"depth": 0.0}}
+    for _ in pack(photos, tmp_path / "packed", **given, short_side=0, workers=0):
+        pass
+    source = make_source(shards=str(tmp_path / "packed"), part=(0.5, 1.0))
+    images = make_source(images=photos, **given, part=(0.5, 1.0))
+    assert source.has == {"image", "depth"} and list(source.names) == list(images.names)
+    for index in range(3):
+        one, other = source.read(index)["depth"], images.read(index)["depth"]
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
 def test_no_scenes_and_no_images_is_no_data():
     assert make_source(scenes=0) is None
 
@@ -68,6 +81,10 @@ def test_an_exchange_is_of_the_part_that_is_taken():
     [
         ({"maps": {}, "scale": {"depth": 2.0}}, ConfigurationError),
         ({"hole": {"depth": 0.0}}, ConfigurationError),
+        ({"root": Path(".")}, ConfigurationError),
+        ({"shards": "packed", "maps": {}, "hole": {"depth": 0.0}}, ConfigurationError),
+        ({"shards": "packed", "images": Path("photos")}, ConfigurationError),
+        ({"shards": "no/such/folder"}, FileError),
         ({"count": 0}, ConfigurationError),
         ({"part": (1.0, 0.0)}, ConfigurationError),
         ({"exchange": "edges"}, ConfigurationError),

@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import resource
 import time
 from multiprocessing import get_context
 
@@ -219,3 +221,27 @@ def test_a_shard_says_nothing_of_when_and_by_whom_it_was_made(folder):
     assert (
         header[108:116] == header[116:124] == b"0000000\0" and header[136:148] == b"0" * 11 + b"\0"
     )
+
+
+def test_there_may_be_more_shards_than_files_that_can_be_open(tmp_path):
+    photos(tmp_path, 60, 8, 8)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 30, before[1]))
+    try:
+        out = packed(tmp_path, maps=None, hole=None, samples=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(Shards(out)) == 60 and Shards(out).index.shards == 60
+
+
+def test_names_may_be_any_bytes_and_of_any_length(tmp_path):
+    names = ["ü" * 60, os.fsdecode(b"raw\xff"), "a b\nc", "x" * 200]
+    (tmp_path / "photos" / ("d" * 90)).mkdir(parents=True)
+    for name in names:
+        with open(tmp_path / "photos" / f"{'d' * 90}/{name}.jpg", "wb") as file:
+            Image.new("RGB", (8, 8)).save(file, "JPEG")
+    (tmp_path / "photos" / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"broken")
+    shards = Shards(packed(tmp_path, maps=None, hole=None, broken_share=0.5))
+    assert {name.rpartition("/")[2] for name in shards.names} == {f"{name}.jpg" for name in names}
+    assert faults(tmp_path / "packed") == []
+    assert (tmp_path / "packed" / "broken.txt").read_bytes().startswith(b"bad\xff.jpg\t")

@@ -122,9 +122,22 @@ def test_a_download_that_is_not_what_was_packed_is_not_kept(tmp_path):
     assert not any("image" in name for name in kept(tmp_path / "cache"))
 
 
+def test_a_copy_that_rots_is_fetched_again(folder, tmp_path):
+    shards = remote(folder, tmp_path)
+    whole = shards.read(3)["image"]
+    (copy,) = tmp_path.glob("*-image-00003.tar")
+    content = bytearray(copy.read_bytes())
+    content[shards.index.member(3, 0).offset + 9] ^= 1
+    copy.write_bytes(content)
+    with pytest.raises(DataError, match="CRC32C"):
+        shards.read(3)
+    assert torch.equal(shards.read(3)["image"], whole)
+
+
 def test_a_cache_that_is_too_small_for_a_shard_is_refused(folder, tmp_path):
-    with pytest.raises(ConfigurationError, match="cannot hold it"):
-        remote(folder, tmp_path, 1000)
+    for name, most in (("index.bin", 1000), (".tar", 9000)):
+        with pytest.raises(ConfigurationError, match=f"{name} alone has .* cannot hold it"):
+            remote(folder, tmp_path, most)
 
 
 def test_a_protocol_that_nobody_knows_is_refused(tmp_path):

@@ -147,7 +147,7 @@ def test_what_is_no_packed_data_is_said(own, tmp_path):
         Shards(own)
     del manifest["index"]
     (own / "shards.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="not packed to the end"):
+    with pytest.raises(DataError, match="packed was not packed to the end"):
         Shards(own)
 
 

@@ -188,7 +188,9 @@ def by_note(folder, lead, number):
         '{"scale": -1}', json.dumps([lead]), "", '{"scale": 1' + "0" * 5000 + "}",
     )  # fmt: skip
     text = texts[number % len(texts)]
-    (own / "depth" / "knowledge.json").write_text(text)
+    (own / ("depth/knowledge.json", "shards.json")[number % 2]).write_bytes(
+        text.encode() or b"\xff"
+    )
     with pytest.raises((DataError, ConfigurationError)):
         Shards(own)
 

@@ -19,7 +19,7 @@ from sgmim.data.checking import check
 from sgmim.data.packing import BROKEN, as_list, pack
 from sgmim.data.scanning import scan
 from sgmim.errors import ConfigurationError, DataError, unknown
-from sgmim.files import write_text
+from sgmim.files import write_bytes, write_text
 from sgmim.options import Parser
 
 
@@ -55,7 +55,7 @@ def scan_images(arguments: Sequence[str]) -> None:
     report = found.report(rate)
     print(told(report))
     if found.broken:
-        write_text(broken, as_list(found.broken))
+        write_bytes(broken, as_list(found.broken))
         print(f"{'broken':<12} listed in {broken}")
     if json_file:
         write_text(json_file, json.dumps(report, indent=2) + "\n")

@@ -149,18 +149,20 @@ def piece(modalities: Sequence[str], files: Sequence[File], entries: Sequence[En
     )
 
 
-def join(modalities: Sequence[str], pieces: Sequence[Index]) -> Iterator[bytes | memoryview]:
-    """The index of all shards, from theirs, part by part."""
-    counts, texts = [one.count for one in pieces], [len(one.section(4)) for one in pieces]
+def join(modalities: Sequence[str], pieces: Sequence[Path]) -> Iterator[bytes | memoryview]:
+    """The index of all shards, from theirs, part by part. There may be more of them than files that
+    a process can have open."""
+    counts = [Index(path).count for path in pieces]
+    texts = [len(Index(path).section(4)) for path in pieces]
     yield header(modalities, sum(counts), len(pieces), sum(texts))
-    yield from (one.section(0) for one in pieces)
+    yield from (Index(path).section(0) for path in pieces)
     yield np.cumsum([0, *counts], dtype="<u8").tobytes()
-    yield from (one.section(2) for one in pieces)
+    yield from (Index(path).section(2) for path in pieces)
     yield np.zeros(1, "<u8").tobytes()
     before = np.cumsum([0, *texts], dtype="<u8")
-    for one, start in zip(pieces, before, strict=False):
-        yield (np.frombuffer(one.section(3), "<u8")[1:] + start).astype("<u8").tobytes()
-    yield from (one.section(4) for one in pieces)
+    for path, start in zip(pieces, before, strict=False):
+        yield (np.frombuffer(Index(path).section(3), "<u8")[1:] + start).astype("<u8").tobytes()
+    yield from (Index(path).section(4) for path in pieces)
 
 
 def header(modalities: Sequence[str], samples: int, shards: int, text: int) -> bytes:

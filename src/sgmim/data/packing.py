@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from sgmim import __version__
 from sgmim.data import decoding, stored
 from sgmim.data.images import Images
-from sgmim.data.index import Entry, File, Index, Member, file_name, join, piece
+from sgmim.data.index import Entry, File, Member, file_name, join, piece
 from sgmim.data.listing import MANIFEST
 from sgmim.data.names import encode
 from sgmim.data.places import checksum, checksums
@@ -28,7 +28,7 @@ from sgmim.data.writing import Encoding, Writer, key, make_store
 from sgmim.errors import ConfigurationError, DataError, unknown
 from sgmim.files import write_bytes, write_text, write_whole
 
-TAR: Any = {"format": tarfile.GNU_FORMAT}  # names of any length and in any script
+TAR: Any = {"format": tarfile.GNU_FORMAT, "encoding": "utf-8"}  # names of any length
 BROKEN, PIECES = "broken.txt", ".pieces"
 
 
@@ -205,10 +205,10 @@ def _packed(packer: Packer, workers: int, broken_share: float) -> Iterator[Packe
 
 
 def _finish(packer: Packer, broken: dict[str, str]) -> None:
-    pieces = [Index(packer.piece(shard)) for shard in range(packer.shards)]
+    pieces = [packer.piece(shard) for shard in range(packer.shards)]
     path = packer.out / INDEX
     write_whole(path, lambda file: file.writelines(join(packer.modalities, pieces)))
-    write_text(packer.out / BROKEN, as_list(broken))
+    write_bytes(packer.out / BROKEN, as_list(broken))
     said: dict[str, Any] = json.loads((packer.out / MANIFEST).read_text())
     said["index"] = {"size": path.stat().st_size, "crc": checksum(path)}
     write_text(packer.out / MANIFEST, json.dumps(said, indent=2) + "\n")
@@ -218,9 +218,10 @@ def _finish(packer: Packer, broken: dict[str, str]) -> None:
             left.unlink(missing_ok=True)
 
 
-def as_list(broken: dict[str, str]) -> str:
+def as_list(broken: dict[str, str]) -> bytes:
     """Broken files for people and scripts: path, tab, reason, a line each."""
-    return "".join(f"{name}\t{' '.join(reason.split())}\n" for name, reason in broken.items())
+    lines = (f"{name}\t{' '.join(reason.split())}\n" for name, reason in broken.items())
+    return encode("".join(lines))
 
 
 def _write_together(

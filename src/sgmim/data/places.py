@@ -39,6 +39,10 @@ class Place(Protocol):
         """A part of the file. DataError where it has no such part or another size than it had."""
         ...
 
+    def forget(self, file: File) -> None:
+        """The file was found damaged: where it is a copy, take another next time."""
+        ...
+
 
 class Folder:
     """A folder on this machine."""
@@ -50,13 +54,16 @@ class Folder:
 
     def text(self, name: str) -> str | None:
         path = self.folder / name
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return path.read_bytes().decode(errors="replace") if path.is_file() else None
 
     def path(self, file: File) -> Path:
         return self.folder / file.name
 
     def read(self, file: File, offset: int, size: int) -> bytearray:
         return _part(_kept_open(f"{self.folder}/{file.name}"), file, offset, size)
+
+    def forget(self, file: File) -> None:
+        """Nothing to be done: it is no copy."""
 
 
 class Remote:
@@ -82,14 +89,12 @@ class Remote:
     def text(self, name: str) -> str | None:
         with self._reached(name):
             try:
-                return self.files.cat_file(f"{self.root}/{name}").decode()
+                return self.files.cat_file(f"{self.root}/{name}").decode(errors="replace")
             except FileNotFoundError:
                 return None
 
     def path(self, file: File) -> Path:
-        # another content is another file, should the data at the URL be replaced
-        name = f"{self.prefix}-{file.crc:08x}-{file.name.replace('/', '-')}"
-        kept = self.cache / name
+        kept = self._kept(file)
         if not kept.exists():
             self.cache.mkdir(parents=True, exist_ok=True)
             with _locked(kept.with_name(f".{kept.name}.lock")):
@@ -103,6 +108,21 @@ class Remote:
             with suppress(FileNotFoundError), open(kept, "rb", buffering=0) as opened:
                 os.utime(kept)  # used last
                 return _part(opened, file, offset, size)
+
+    def check_room(self, file: File) -> None:
+        """ConfigurationError where the cache could not hold a file even if it were empty."""
+        if file.size > self.most:
+            raise ConfigurationError(
+                f"{self.url}/{file.name} alone has {file.size / 1e9:.3g} GB; a cache of "
+                f"{self.most / 1e9:.3g} GB cannot hold it"
+            )
+
+    def forget(self, file: File) -> None:
+        self._kept(file).unlink(missing_ok=True)
+
+    def _kept(self, file: File) -> Path:
+        # another content is another file, should the data at the URL be replaced
+        return self.cache / f"{self.prefix}-{file.crc:08x}-{file.name.replace('/', '-')}"
 
     def _fetch(self, file: File, kept: Path) -> None:
         partial = kept.with_name(f".{kept.name}.partial")
@@ -128,11 +148,7 @@ class Remote:
 
     def _make_room(self, file: File, partial: Path) -> None:
         """Take the room of a file, which others then leave alone."""
-        if file.size > self.most:
-            raise ConfigurationError(
-                f"{self.url}/{file.name} alone has {file.size / 1e9:.3g} GB; a cache of "
-                f"{self.most / 1e9:.3g} GB cannot hold it"
-            )
+        self.check_room(file)
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             with self._alone():
@@ -202,8 +218,8 @@ def _part(opened: FileIO, file: File, offset: int, size: int) -> bytearray:
         raise DataError(
             f"{file.name} has {there} bytes, not {file.size}, or none at {offset} + {size}"
         )
-    content = bytearray(size)
-    if os.preadv(opened.fileno(), [content], offset) != size:
+    content = bytearray(os.pread(opened.fileno(), size, offset))
+    if len(content) != size:
         raise DataError(f"{file.name} ends before {offset} + {size}")
     return content
 

@@ -18,7 +18,9 @@ _work: Callable = lambda item: item  # noqa: E731  (of this process, if it is on
 
 def cores() -> int:
     """How many this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def shared(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

@@ -27,7 +27,7 @@ from sgmim.data.index import File, Index
 from sgmim.data.listing import MANIFEST
 from sgmim.data.names import Names
 from sgmim.data.places import CACHE, Folder, Place, Remote, checksums
-from sgmim.errors import ConfigurationError, DataError, FileError
+from sgmim.errors import DataError, FileError
 
 INDEX = "index.bin"
 
@@ -65,6 +65,8 @@ class Shards:
         self.file = self._file()
         if not self.index.count or "image" not in self.index.modalities:
             raise DataError(f"{self.where} holds no images")
+        if isinstance(self.place, Remote):
+            self.place.check_room(self._largest())
         self.has = set(self.index.modalities)
         self.notes = {name: self._note(name) for name in self.index.modalities if name != "image"}
 
@@ -86,8 +88,6 @@ class Shards:
             if needs is None or name in needs:
                 try:
                     sample[name] = self._decoded(name, self._content(index, number))
-                except ConfigurationError:
-                    raise
                 except Exception as error:  # decoders raise all kinds
                     raise DataError(f"{self._told(index, name)}: {error}") from error
         sizes = {value.shape[1:] for value in sample.values()}
@@ -101,6 +101,7 @@ class Shards:
         content = self.place.read(file, member.offset, member.size)
         found = self.crc(np.frombuffer(content, np.uint8))
         if found != member.crc:
+            self.place.forget(file)
             raise DataError(
                 f"its bytes are not those that were packed (CRC32C {found:08x}, not "
                 f"{member.crc:08x}); 'sgmim data check' finds all such"
@@ -127,13 +128,20 @@ class Shards:
         if text is None:
             raise FileError(f"{self.where} holds no {MANIFEST}: 'sgmim data pack' makes it")
         try:
-            said: dict[str, Any] = json.loads(text)
-            if "index" not in said:
-                raise DataError("it was not packed to the end; the same command goes on")
-            size, crc = (int(said["index"][name]) for name in ("size", "crc"))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            said: dict[str, Any] = dict(json.loads(text))
+            index = dict(said.get("index", {}))
+            file = File(INDEX, int(index.get("size", 0)), int(index.get("crc", 0)))
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise DataError(f"{self.where}/{MANIFEST} is damaged: {error}") from error
-        return File(INDEX, size, crc)
+        if not index:
+            raise DataError(f"{self.where} was not packed to the end; the same command goes on")
+        return file
+
+    def _largest(self) -> File:
+        modalities, shards = range(len(self.index.modalities)), range(self.index.shards)
+        return max(
+            (self.index.file(s, m) for s in shards for m in modalities), key=lambda f: f.size
+        )
 
     def _note(self, name: str) -> stored.Note:
         text = self.place.text(f"{name}/{stored.NOTE}")
