@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from test_checkpoint import Run
 from torch.testing import assert_close
 
 from sgmim.checkpoint import latest
+from test_checkpoint import Run
 
 pytestmark = pytest.mark.slow
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from test_checkpoint import Run
 
 from faults import children
 from sgmim import checkpoint
 from sgmim.background import Background, Copier
+from test_checkpoint import Run
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ EXITS = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
 RUN = (
     *("pretrain", "sgmim", *TINY, *SCENES, "--encoder.drop_path=0.3", "--training.accumulate=2"),
     *("--training.ema=0.9", "--training.save_every=40", "--training.log_every=4"),
-    *("--training.pictures_every=100", "--training.steps=1000"),
+    *("--training.pictures_every=100", "--training.steps=500"),
 )
 
 
@@ -32,7 +32,9 @@ def spoken(number, code, said, folder):
         return not lines
     if code != EXITS[number] or len(lines) != 1 or "Traceback" in said:
         return False
-    where = re.search(r"stopped by (SIG\w+) after step (\d+)(, the last)?, which is saved", lines[0])
+    where = re.search(
+        r"stopped by (SIG\w+) after step (\d+)(, the last)?, which is saved", lines[0]
+    )
     if where is None:  # before there was anything to save
         return lines[0] in (
             f"sgmim: stopped by {number.name}; the same command starts again",
