@@ -175,7 +175,10 @@ def _sealed(content: Content, file: BinaryIO) -> None:
 
 def _read(path: Path) -> Content:
     check_seal(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or not content.keys() >= {"step", "objective", "optimizer"}:
+        raise DataError("it is no checkpoint of a run")
+    return content
 
 
 def as_json(configuration: Any) -> Any:

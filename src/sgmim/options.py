@@ -20,6 +20,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from sgmim.errors import ConfigurationError, FileError, nearest, unknown
 from sgmim.objective import Objective
 
+SETTINGS = 10_000  # in a recipe, at most: references can make billions of a few lines
 RECIPES = Path(str(resources.files("sgmim") / "recipes"))
 
 
@@ -209,9 +210,22 @@ def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def _read_recipe(path: Path) -> dict[str, Any]:
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if _size(recipe, {}) > SETTINGS:
+            raise RecursionError
+    except RecursionError as error:
+        raise ConfigurationError(f"{path} is no recipe: it is too deep or too large") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         where = f"line {place.line + 1} of {path}" if place else path
         problem = getattr(error, "problem", None) or error
         raise ConfigurationError(f"{where} is no YAML: {problem}") from error
     return recipe if isinstance(recipe, dict) else {}
+
+
+def _size(tree: Any, known: dict[int, int]) -> int:
+    """How many settings there are, each as often as it is referred to; a circle never ends."""
+    if id(tree) not in known:
+        parts = tree.values() if isinstance(tree, dict) else tree
+        within = parts if isinstance(tree, dict | list) else ()
+        known[id(tree)] = 1 + sum(_size(part, known) for part in within)
+    return known[id(tree)]

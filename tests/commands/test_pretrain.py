@@ -1,4 +1,6 @@
 import json
+import resource
+import shutil
 import subprocess
 import sys
 from itertools import count
@@ -14,6 +16,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 import sgmim as package
+from faults import children
 from sgmim import checkpoint
 from sgmim.checkpoint import latest
 from shell import (
@@ -304,3 +307,31 @@ def test_two_processes_do_what_one_does(tmp_path):
     ours, theirs = losses(tmp_path / "two", *parts), losses(tmp_path / "one", *parts)
     assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     assert finished.stdout.count("the encoder is") == 1
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(done, method, tmp_path, capsys):
+    shutil.copytree(done, tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "step_00000006.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 3] ^= 1
+    newest.write_bytes(content)
+    assert pretrain(tmp_path / "run", method, *TINY, *SCENES, *HARD, *SIX) == 0
+    said = capsys.readouterr()
+    assert "passed over step_00000006.pt" in said.err and "step_00000004.pt" in said.out
+    assert_close(handed_over(tmp_path / "run"), handed_over(done), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_a_full_disk_ends_a_run_with_74_and_leaves_what_was_saved(done, method, tmp_path, share):
+    words = ("pretrain", method, *TINY, *SCENES, *HARD, *SIX, f"--run={tmp_path / 'run'}")
+    most = (done / "checkpoints" / "step_00000006.pt").stat().st_size
+
+    def work(limit=int(most * share)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        return sgmim(*words)
+
+    assert children.done(work, tmp_path / "told.txt") == 74
+    (line,) = [x for x in (tmp_path / "told.txt").read_text().splitlines() if x[:5] == "sgmim"]
+    assert "cannot write" in line and "File too large" in line and "make room" in line
+    assert not any("partial" in name for name in files(tmp_path / "run"))
+    assert sgmim(*words) == 0

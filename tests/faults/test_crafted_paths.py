@@ -8,9 +8,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from crashing import in_children
 from PIL import Image
 
+from faults.crashing import in_children
 from packs import COUNT, contents, packed, photos
 from sgmim.data.checking import check
 from sgmim.data.images import Images

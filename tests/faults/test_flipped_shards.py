@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from crashing import in_children
 
+from faults.crashing import in_children
 from packs import packed, photos
 from sgmim.data.checking import check
 from sgmim.data.shards import Shards

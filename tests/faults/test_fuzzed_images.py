@@ -10,9 +10,9 @@ from time import perf_counter
 import numpy as np
 import pytest
 import torch
-from crashing import in_children
 from PIL import Image
 
+from faults.crashing import in_children
 from packs import packed, photos
 from sgmim.data.batches import Batches
 from sgmim.data.decoding import read_image

@@ -21,7 +21,7 @@ EXITS = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
 RUN = (
     *("pretrain", "sgmim", *TINY, *SCENES, "--encoder.drop_path=0.3", "--training.accumulate=2"),
     *("--training.ema=0.9", "--training.save_every=40", "--training.log_every=4"),
-    *("--training.pictures_every=100", "--training.steps=1000"),
+    *("--training.pictures_every=100", "--training.steps=500"),
 )
 
 

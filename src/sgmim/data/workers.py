@@ -172,6 +172,9 @@ class _Team:
                 return loaded
             except (RuntimeError, OSError, EOFError) as error:  # all that a torn pipe can raise
                 self._look()
+                if str(error).startswith("DataLoader worker (pid"):  # it died at birth
+                    self._give_up()
+                    raise _Lost("died", []) from error
                 if not str(error).startswith("DataLoader timed out"):
                     raise
 
@@ -181,12 +184,15 @@ class _Team:
         hung = self.notes.slow(HUNG)
         if not dead and not hung:
             return
-        _abandoned.append(self.iterator)
-        for process in self.processes:
-            process.kill()
+        self._give_up()
         if dead:
             raise _Lost(_how(dead[0]), self.notes.at(process.pid for process in dead))
         raise _Lost(f"hangs for more than {HUNG:.0f} seconds", self.notes.at(hung), hangs=True)
+
+    def _give_up(self) -> None:
+        _abandoned.append(self.iterator)
+        for process in self.processes:
+            process.kill()
 
 
 def _weigh(lost: _Lost, deaths: Counter, name: Callable[[int], str], workers: int) -> None:
@@ -199,7 +205,7 @@ def _weigh(lost: _Lost, deaths: Counter, name: Callable[[int], str], workers: in
     if any(deaths[file] > 1 for file in files):
         raise DataError(
             f"a process that loads data {lost} {at}, and so did the one before it: "
-            "repair or remove the file"
+            "repair or remove the file, or is there too little memory?"
         )
     if deaths.total() >= DEATHS:
         raise DataError(

@@ -137,7 +137,7 @@ def _opened(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise DataError(f"{file} is no safetensors file, or only a part of one: {error}") from error
 
 
-def _pickled(file: Path) -> dict[str, Any]:
+def _pickled(file: Path) -> dict[Any, Any]:
     """A checkpoint of others, read without running anything that it may contain."""
     try:
         if is_zipfile(file):

@@ -36,7 +36,7 @@ class LoadingReport:
         return "; ".join(parts)
 
 
-def load_into(encoder: Encoder, state: dict[str, Any], *, at_least: float = 0.95) -> LoadingReport:
+def load_into(encoder: Encoder, state: dict[Any, Any], *, at_least: float = 0.95) -> LoadingReport:
     """Load a checkpoint, in any layout that is known, into an encoder.
 
     Position tables are resized to the encoder's grid and windows. The encoder is left as it was
@@ -48,7 +48,13 @@ def load_into(encoder: Encoder, state: dict[str, Any], *, at_least: float = 0.95
     """
     source, state = convert(state)
     old = {name: tensor.shape for name, tensor in state.items()}
-    state = _resized(encoder, state)
+    try:
+        state = _resized(encoder, state)
+    except Exception as error:  # of tables that are none, in any way
+        raise DataError(
+            f"these weights do not fit {encoder.name}: a table of positions cannot be resized: "
+            f"{(str(error).strip() or type(error).__name__).splitlines()[0]}"
+        ) from error
     own = encoder.backbone.state_dict()
     fitting = {n: t for n, t in state.items() if n in own and _fits(t, own[n])}
     if bad := [n for n, t in fitting.items() if t.is_floating_point() and not t.isfinite().all()]:
@@ -73,7 +79,7 @@ def load_into(encoder: Encoder, state: dict[str, Any], *, at_least: float = 0.95
     return report
 
 
-def convert(state: dict[str, Any]) -> tuple[str, State]:
+def convert(state: dict[Any, Any]) -> tuple[str, State]:
     """Recognize a checkpoint by its keys: the name of its layout, and its encoder in timm's names.
 
     Wrappers ("model", "state_dict", DDP's "module.") are looked through.
@@ -89,13 +95,13 @@ def convert(state: dict[str, Any]) -> tuple[str, State]:
 
 
 def _is_plain(name: Any, tensor: Any) -> bool:
-    """Whether this is a weight under its name: no settings, nothing sparse, on no other device."""
-    return (
-        isinstance(name, str)
-        and isinstance(tensor, Tensor)
-        and (tensor.layout, tensor.device.type) == (torch.strided, "cpu")
-        and not tensor.is_quantized
-    )
+    """Whether this is a weight under its name: no settings, and nothing sparse or larger than
+    what there is of it."""
+    if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.is_quantized:
+        return False
+    if (tensor.layout, tensor.device.type) != (torch.strided, "cpu"):
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _fits(tensor: Tensor, own: Tensor) -> bool:
