@@ -3,7 +3,7 @@ PYTHON ?= python3
 ENV := .venv
 BIN := $(ENV)/bin
 
-.PHONY: demo test slow lint
+.PHONY: demo test slow faults lint
 
 demo: $(ENV)/installed
 	$(BIN)/sgmim demo --folder demo
@@ -13,6 +13,12 @@ test: $(ENV)/installed
 
 slow: $(ENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+
+# each promise as often as docs/reliability.md says, which gets the figures
+faults: $(ENV)/installed
+	rm -f faults.jsonl
+	FAULTS_REPORT=faults.jsonl OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/faults
+	$(BIN)/python tests/faults/table.py faults.jsonl docs/reliability.md
 
 lint: $(ENV)/installed
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

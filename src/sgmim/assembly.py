@@ -29,7 +29,7 @@ from sgmim.sources import make_source
 
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
-    "run", "device", "dry_run", "recipe", "license", "track", "batches.workers",
+    "run", "device", "dry_run", "recipe", "license", "track", "init_at_least", "batches.workers",
     "data.cache", "data.cache_gb", "encoder.checkpointing", "parallel",
 )  # fmt: skip
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
@@ -188,6 +188,10 @@ def read(
         help="weights to start from: a run, an encoder.safetensors, or a checkpoint of SimMIM, "
         "SG-MIM, MIM-Depth-Estimation or timm",
     )  # fmt: skip
+    parser.add_argument(
+        "--init_at_least", type=float, default=0.95,
+        help="share of the encoder's parameters that --init must have",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of everything that is random")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
     parser.add_argument(
@@ -232,7 +236,8 @@ def _encoder(config: Namespace) -> tuple[Encoder, str]:
     """The encoder that was asked for, and what its weights are."""
     encoder = make_encoder(**config.encoder.as_dict())
     if config.init:
-        return encoder, f"{config.init}: {initialize(encoder, config.init)}"
+        report = initialize(encoder, config.init, at_least=config.init_at_least)
+        return encoder, f"{config.init}: {report}"
     return encoder, "timm's pre-trained" if config.encoder.pretrained else "new"
 
 

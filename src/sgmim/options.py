@@ -14,13 +14,12 @@ from pkgutil import iter_modules
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from sgmim.errors import ConfigurationError, FileError, nearest, unknown
 from sgmim.objective import Objective
+from sgmim.plain_values import read_recipe, refuse_classes
 
-SETTINGS = 10_000  # in a recipe, at most: references can make billions of a few lines
 RECIPES = Path(str(resources.files("sgmim") / "recipes"))
 
 
@@ -55,7 +54,10 @@ class Parser(ArgumentParser):
             ConfigurationError: an option or a line of the recipe is unknown or of the wrong type.
         """
         try:
+            refuse_classes(arguments)
             config = self.parse_args(list(arguments), defaults=defaults)
+        except RecursionError as error:
+            raise ConfigurationError("an option's value is too deep") from error
         except (ArgumentError, ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(self._explained(str(error))) from error
         self._check_nothing(config)
@@ -182,7 +184,7 @@ def named(arguments: Sequence[str], command: str, room: str) -> tuple[str, list[
             rest[place : place + 2] = [f"--recipe={rest[place + 1]}"]
         path = recipe_path(rest[place].partition("=")[2])
         rest[place] = f"--recipe={path}"
-        written = _read_recipe(path).get(command)
+        written = read_recipe(path).get(command)
         if not isinstance(written, str):
             raise ConfigurationError(f"{path} is no recipe for 'sgmim {command}'")
         if said not in (None, written):
@@ -205,27 +207,3 @@ def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         inside = isinstance(value, Mapping)
         found |= flat(value, f"{above}{name}.") if inside else {f"{above}{name}": value}
     return found
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if _size(recipe, {}) > SETTINGS:
-            raise RecursionError
-    except RecursionError as error:
-        raise ConfigurationError(f"{path} is no recipe: it is too deep or too large") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = getattr(error, "problem_mark", None)
-        where = f"line {place.line + 1} of {path}" if place else path
-        problem = getattr(error, "problem", None) or error
-        raise ConfigurationError(f"{where} is no YAML: {problem}") from error
-    return recipe if isinstance(recipe, dict) else {}
-
-
-def _size(tree: Any, known: dict[int, int]) -> int:
-    """How many settings there are, each as often as it is referred to; a circle never ends."""
-    if id(tree) not in known:
-        parts = tree.values() if isinstance(tree, dict) else tree
-        within = parts if isinstance(tree, dict | list) else ()
-        known[id(tree)] = 1 + sum(_size(part, known) for part in within)
-    return known[id(tree)]

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 
 import pytest
 import yaml
@@ -20,6 +21,8 @@ ODD = [
     {"class_path": "evil.Evil", "init_args": {"a": 1}},
     {"class_path": "os.system", "init_args": {"command": "touch executed"}},
     {"_target_": "os.system", "command": "touch executed"},
+    '{"cl\\x61ss_path": evil.Evil}',
+    {"class_path": "evil.Evil"},
     *("evil.Evil", "evil:Evil", "!!python/name:evil.Evil"),
 ]
 HARMFUL = [
@@ -147,6 +150,8 @@ def test_any_configuration_gives_a_plan_or_one_clear_line(here, capsys, recorded
         plain = not isinstance(code, BaseException) and is_plain(capsys, code)
         untouched = set(files(here)) <= {"recipe.yaml", "evil.py"}
         kept += plain and untouched
+        (here / "executed").unlink(missing_ok=True)
+        sys.modules.pop("evil", None)
         if not plain or not untouched:
             failed.append((repr(code), words if not text else text[-300:], files(here)))
     for failure in failed[:10]:

@@ -23,6 +23,7 @@ from sgmim.errors import DataError
 from sgmim.files import write_text
 from sgmim.options import Parser
 
+RUNNING: set[subprocess.Popen] = set()
 SHOWN = ("abs_rel", "rmse", "delta1")  # of which the last is better when larger
 
 
@@ -91,7 +92,14 @@ def run_all(
             chain: pool.submit(run_chain, chain, arms[chain[0]], folder, threads, steps)
             for chain in chains
         }
-        scores = {chain: job.result() for chain, job in jobs.items()}
+        try:
+            scores = {chain: job.result() for chain, job in jobs.items()}
+        except BaseException:  # the demo was stopped: so are its runs, which save and go on later
+            for job in jobs.values():
+                job.cancel()
+            for run in tuple(RUNNING):
+                run.terminate()
+            raise
     return {
         name: {metric: [scores[name, seed][metric] for seed in range(seeds)] for metric in SHOWN}
         for name in arms
@@ -136,14 +144,13 @@ def run_command(words: list[str], log: Path, threads: int) -> None:
     own = {"OMP_NUM_THREADS": str(threads), "TIMM_FUSED_ATTN": "0", "CUDA_VISIBLE_DEVICES": ""}
     print(f"sgmim {shlex.join(words)}", flush=True)
     with open(log, "a", encoding="utf-8") as file:
-        done = subprocess.run(
-            [sys.executable, "-m", "sgmim", *words],
-            stdout=file,
-            stderr=file,
-            env=os.environ | own,
-            check=False,
+        run = subprocess.Popen(
+            [sys.executable, "-m", "sgmim", *words], stdout=file, stderr=file, env=os.environ | own
         )
-    if done.returncode:
+        RUNNING.add(run)
+        code = run.wait()
+        RUNNING.discard(run)
+    if code:
         end = "\n".join(log.read_text(encoding="utf-8").splitlines()[-3:])
         raise DataError(f"'sgmim {shlex.join(words)}' failed, see {log}:\n{end}")
 
