@@ -35,7 +35,7 @@ def sign(path: Path, content: dict[str, Any]) -> None:
 
 def digest(file: Path) -> str:
     with open(file, "rb") as content:
-        return hashlib.filedigest(content, "sha256").hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def wrong(path: Path) -> str | None:
@@ -45,8 +45,8 @@ def wrong(path: Path) -> str | None:
         parts = json.loads((path / "manifest_0.json").read_text())["world"]
         for part in range(rank, parts, world):
             files = json.loads((path / f"manifest_{part}.json").read_text())["files"]
-            for name, digest in files.items():
-                if Path(name).name != name or digest(path / name) != digest:
+            for name, expected in files.items():
+                if Path(name).name != name or digest(path / name) != expected:
                     return f"{name} has changed since it was written"
     except FileNotFoundError as error:
         return f"{UNFINISHED}: {Path(error.filename).name} is not there"

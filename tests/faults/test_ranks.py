@@ -15,7 +15,7 @@ from shell import SCENES, TINY, log
 
 pytestmark = pytest.mark.slow
 
-KILLS = 4
+KILLS = 20
 STEPS = 400
 PATIENCE = 60  # seconds in which a run goes on after a kill
 
