@@ -10,6 +10,7 @@ from sgmim import distributed
 from sgmim.checkpoint import latest, save
 from sgmim.draws import seeded
 from sgmim.ema import MovingAverage
+from sgmim.joining import from_slurm
 from sgmim.optim import adamw
 from sgmim.training import read, steps
 from toys import batches, micro, toy
@@ -145,6 +146,7 @@ SRUN = {
     "SLURM_LOCALID": "1",
     "SLURM_STEP_NUM_TASKS": "8",
     "SLURM_JOB_ID": "123456",
+    "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
 }
 
 
@@ -153,12 +155,13 @@ SRUN = {
     [("gpu1", "gpu1"), ("gpu[03-05,9],big7", "gpu03"), ("a-1,a-2", "a-1"), ("r1n[8]", "r1n8")],
 )
 def test_processes_that_srun_started_find_each_other(nodes, first):
-    place = distributed.from_slurm({**SRUN, "SLURM_STEP_NODELIST": nodes})
+    place = from_slurm({**SRUN, "SLURM_STEP_NODELIST": nodes})
     assert place["MASTER_ADDR"] == first
     assert (place["RANK"], place["WORLD_SIZE"], place["LOCAL_RANK"]) == ("5", "8", "1")
+    assert place["LOCAL_WORLD_SIZE"] == "4"
     assert 1024 < int(place["MASTER_PORT"]) < 65536
 
 
 def test_a_lone_process_inside_an_allocation_stays_alone():
-    assert distributed.from_slurm({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8"}) == {}
-    assert distributed.from_slurm({**SRUN, "RANK": "0"}) == {}
+    assert from_slurm({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8"}) == {}
+    assert from_slurm({**SRUN, "RANK": "0"}) == {}

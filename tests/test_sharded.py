@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from conftest import tiny
 from processes import joined
-from sgmim import checkpoint, distributed, parallel, sharded
+from sgmim import checkpoint, distributed, manifests, parallel, sharded
 from sgmim.background import Background
 from sgmim.ema import MovingAverage
 from sgmim.errors import ConfigurationError, DataError, FileError
@@ -168,7 +168,7 @@ def test_a_run_killed_in_its_first_saving_begins_anew_and_a_damaged_one_does_not
 
 def test_only_the_newest_are_kept(tmp_path):
     Run().saved(tmp_path, 1, 2, 3, keep=1)
-    assert [path.name for path in sharded.saved(tmp_path / "checkpoints")] == ["step_00000003"]
+    assert [path.name for path in manifests.saved(tmp_path / "checkpoints")] == ["step_00000003"]
 
 
 def test_it_is_refused_with_another_configuration(saved):
@@ -209,7 +209,7 @@ def resigned(path):
     """Make the manifests fit what is there: whoever can write there can do that."""
     for manifest in path.glob("manifest_*"):
         told = json.loads(manifest.read_text())
-        told["files"] = {name: sharded._digest(path / name) for name in told["files"]}
+        told["files"] = {name: manifests.digest(path / name) for name in told["files"]}
         manifest.write_text(json.dumps(told))
 
 
@@ -274,6 +274,6 @@ def test_a_manifest_that_names_a_file_outside_is_refused(saved):
     told = json.loads(manifest.read_text())
     outside = Path(saved) / "outside"
     outside.write_text("x")
-    told["files"] = {"../../outside": sharded._digest(outside)}
+    told["files"] = {"../../outside": manifests.digest(outside)}
     manifest.write_text(json.dumps(told))
     assert sharded.latest(saved, shared=False).step == 1

@@ -1,7 +1,6 @@
 """One run over several processes, as torchrun or srun start them; nothing of it in one process."""
 
 import os
-import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +13,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
-from sgmim.errors import ConfigurationError
+from sgmim import joining
 from sgmim.objective import Objective
 from sgmim.pulse import GRACE, LostError, Pulse
 
@@ -34,18 +33,14 @@ def start(device: str = "auto", timeout: float = 600.0) -> torch.device:
     Raises:
         ConfigurationError: the machine has fewer GPUs than processes.
     """
-    os.environ.update(from_slurm(os.environ))
+    os.environ.update(joining.from_slurm(os.environ))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(f"cuda:{_own_gpu()}" if device == "cuda" else device)
+    chosen = torch.device(f"cuda:{joining.own_gpu()}" if device == "cuda" else device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _joined():
-        patience = timedelta(seconds=timeout)
-        if chosen.type == "cuda":
-            distributed.init_process_group("nccl", timeout=patience, device_id=chosen)
-        else:
-            distributed.init_process_group("gloo", timeout=patience)
+        joining.join(chosen, timedelta(seconds=timeout))
         global _pulse
         _pulse = Pulse()
     return chosen
@@ -204,37 +199,6 @@ def sharing(
     elif isinstance(objective, DistributedDataParallel) and not now:
         return objective.no_sync()
     return nullcontext()
-
-
-def from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
-    """What torchrun would have set, for processes that srun started instead; else nothing.
-
-    Only srun counts a step's tasks: inside sbatch or salloc a lone process stays alone.
-    """
-    if "RANK" in environment or "SLURM_STEP_NUM_TASKS" not in environment:
-        return {}
-    nodes = environment["SLURM_STEP_NODELIST"]  # such as gpu[03-05,9],login
-    first = re.sub(r"\[(\d+)[^]]*\]", r"\1", nodes).split(",")[0]
-    return {
-        "RANK": environment["SLURM_PROCID"],
-        "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
-        "LOCAL_RANK": environment["SLURM_LOCALID"],
-        "MASTER_ADDR": environment.get("MASTER_ADDR", first),
-        # one port a job, so that two jobs on a machine do not meet
-        "MASTER_PORT": environment.get(
-            "MASTER_PORT", str(20000 + int(environment["SLURM_JOB_ID"]) % 20000)
-        ),
-    }
-
-
-def _own_gpu() -> int:
-    place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if place >= gpus:
-        raise ConfigurationError(
-            f"process {place} of this machine has no GPU of its own: there are {gpus}; "
-            "start at most one process a GPU, or choose the device cpu"
-        )
-    return place
 
 
 def _lost(error: Exception) -> str | None:

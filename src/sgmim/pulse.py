@@ -45,9 +45,8 @@ class Pulse:
         try:
             if failed is not None:
                 self._tell(f"process {self._named(self.rank)} ended: {failed}")
-            else:
-                self.store.set(f"left {self.rank}", "")
-                self._see_off()
+            self.store.set(f"left {self.rank}", "")
+            self._see_off(PATIENCE if failed is None else 2 * SUSPICION)
         except RuntimeError:  # where all have met is gone itself
             pass
 
@@ -60,8 +59,10 @@ class Pulse:
                 if self.store.check(["lost"]):
                     return self._told()
                 self.ended.wait(BEAT)
-            still = [r for r, count in enumerate(self._counts()) if count == before[r]]
-            return self._lost(still) if still else None
+            after = self._counts()
+            still = [rank for rank in range(self.world) if after[rank] == before[rank]]
+            gone = [rank for rank in still if not self.store.check([f"left {rank}"])]
+            return self._lost(gone) if gone else None
         except RuntimeError:
             return self._unreachable()
 
@@ -94,13 +95,18 @@ class Pulse:
                 print(f"sgmim: {found}", file=sys.stderr, flush=True)
                 os._exit(LostError.exit_code)  # the main thread hears nobody
 
-    def _see_off(self) -> None:
-        """Who keeps the place where all have met leaves last."""
-        end, others = monotonic() + PATIENCE, range(1, self.world)
-        while self.rank == 0 and monotonic() < end:
-            if self.store.check([f"left {rank}" for rank in others]) or self.store.check(["lost"]):
-                return
-            sleep(BEAT / 10)
+    def _see_off(self, seconds: float) -> None:
+        """Who keeps the place where all have met leaves after all others that live."""
+        end, others = monotonic() + seconds, set(range(1, self.world))
+        while self.rank == 0 and others and monotonic() < end:
+            before = self._counts()
+            for _ in range(round(SUSPICION / BEAT * 10)):
+                others = {rank for rank in others if not self.store.check([f"left {rank}"])}
+                if not others:
+                    return
+                sleep(BEAT / 10)
+            after = self._counts()
+            others = {rank for rank in others if after[rank] != before[rank]}
 
     def _counts(self) -> list[int]:
         return [self.store.add(f"beats {rank}", 0) for rank in range(self.world)]

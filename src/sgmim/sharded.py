@@ -9,7 +9,6 @@ A checkpoint counts if all manifests are there and right. These folders are for 
 the torch they were written by; what is kept and passed on is safetensors (encoders/files.py).
 """
 
-import hashlib
 import json
 import shutil
 import warnings
@@ -29,17 +28,16 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from sgmim import checkpoint, distributed
-from sgmim.checkpoint import Checkpoint, as_json
+from sgmim import checkpoint, distributed, manifests
+from sgmim.checkpoint import Checkpoint
 from sgmim.distributed import bare
 from sgmim.ema import MovingAverage
 from sgmim.errors import DataError, FileError
-from sgmim.files import failure, write_text
+from sgmim.files import failure
 from sgmim.objective import Objective
 from sgmim.unpickling import Reader, Tensors
 
 State = dict[str, Tensor]
-UNFINISHED = "its writing was not finished"  # which is no damage
 
 
 class Writer:
@@ -77,7 +75,7 @@ class Writer:
     ) -> None:
         path = self.folder / f"step_{content['step']:08d}"
         self._together(before, on_main=True)
-        self._together(lambda: _emptied(path), on_main=True)
+        self._together(lambda: manifests.emptied(path), on_main=True)
         try:
             dcp.save(
                 state,
@@ -87,7 +85,7 @@ class Writer:
             )
         except (CheckpointException, OSError) as error:
             raise failure(path, _first(error)) from error
-        self._together(lambda: _sign(path, content))
+        self._together(lambda: manifests.sign(path, content))
         self._together(self._forget, on_main=True)
 
     def _together(self, action: Callable[[], None], on_main: bool = False) -> None:
@@ -103,7 +101,7 @@ class Writer:
             raise FileError(failures[0])
 
     def _forget(self) -> None:
-        for old in saved(self.folder)[: -self.keep]:
+        for old in manifests.saved(self.folder)[: -self.keep]:
             for manifest in old.glob("manifest_*"):  # without them it does not count any more
                 manifest.unlink()
             shutil.rmtree(old)
@@ -186,8 +184,8 @@ def latest(run: Path, shared: bool) -> Checkpoint | None:
     """
     passed_over: dict[str, str] = {}
     found: Checkpoint | None = None
-    for path in reversed(saved(Path(run) / "checkpoints")):
-        wrong = next(filter(None, distributed.gathered(_wrong(path))), None)
+    for path in reversed(manifests.saved(Path(run) / "checkpoints")):
+        wrong = next(filter(None, distributed.gathered(manifests.wrong(path))), None)
         if wrong is None:
             content = json.loads((path / "manifest_0.json").read_text())
             found = Sharded(path, content, passed_over)
@@ -197,15 +195,10 @@ def latest(run: Path, shared: bool) -> Checkpoint | None:
     if whole is not None and (found is None or whole.step > found.step):
         kind = Whole if shared else Checkpoint
         return kind(whole.path, whole.content, passed_over | whole.passed_over)
-    if found is None and any(UNFINISHED not in wrong for wrong in passed_over.values()):
+    if found is None and any(manifests.UNFINISHED not in wrong for wrong in passed_over.values()):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over.items())
         raise DataError(f"no checkpoint in {run} can be read ({reasons}); start in a new folder")
     return found
-
-
-def saved(folder: Path) -> list[Path]:
-    """The checkpoints there are, and those that were begun."""
-    return sorted(path for path in folder.glob("step_*") if path.is_dir())
 
 
 def state_of(model: Objective, optimizer: Optimizer, ema: MovingAverage | None) -> State:
@@ -243,43 +236,6 @@ def _weights(model: Objective) -> State:
 
 def _named(part: str, tensors: Mapping[str, Any]) -> State:
     return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def _emptied(path: Path) -> None:
-    """A folder for a checkpoint; what a process that was killed left of the same is gone."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-
-
-def _sign(path: Path, content: dict[str, Any]) -> None:
-    """Write down what this process has written, and what it is of."""
-    rank = distributed.rank()
-    own = sorted(path.glob(f"__{rank}_*")) + [path / ".metadata"] * (rank == 0)
-    manifest = {"files": {file.name: _digest(file) for file in own}, "world": distributed.world()}
-    manifest |= as_json(content)
-    write_text(path / f"manifest_{rank}.json", json.dumps(manifest, indent=1))
-
-
-def _digest(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _wrong(path: Path) -> str | None:
-    """What is wrong with a checkpoint, as far as this process looks."""
-    rank, world = distributed.rank(), distributed.world()
-    try:
-        parts = json.loads((path / "manifest_0.json").read_text())["world"]
-        for part in range(rank, parts, world):
-            files = json.loads((path / f"manifest_{part}.json").read_text())["files"]
-            for name, digest in files.items():
-                if Path(name).name != name or _digest(path / name) != digest:
-                    return f"{name} has changed since it was written"
-    except FileNotFoundError as error:
-        return f"{UNFINISHED}: {Path(error.filename).name} is not there"
-    except Exception as error:  # a manifest that is torn or rotten fails in any way
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return None
 
 
 def _first(error: BaseException) -> Exception:
