@@ -31,13 +31,15 @@ from torch import multiprocessing
 
 from cases import SWIN_B, Case
 from loader import make_photos
-from sgmim import checkpoint, distributed, manifests, optim, parallel, sharded, training
-from sgmim.background import Background, Copier
+from sgmim import checkpoint, distributed, optim, training
+from sgmim.checkpoint import manifests, sharded
+from sgmim.checkpoint.background import Background, Copier
 from sgmim.data.batches import Batches
 from sgmim.data.images import Images
+from sgmim.distributed import parallel
+from sgmim.distributed.parallel import Parallel
 from sgmim.methods.sgmim import SGMIM
 from sgmim.objective import Objective
-from sgmim.parallel import Parallel
 from timing import Row, in_turns, over, row, told, write
 
 MIB = 2**20

@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from sgmim.background import Background, Copier
+from sgmim.checkpoint.background import Background, Copier
 from sgmim.errors import FileError
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from faults import children
-from sgmim import capture
 from sgmim.checkpoint import latest
-from sgmim.diagnosis import examine
+from sgmim.doctor import capture
+from sgmim.doctor.diagnosis import examine
 from sgmim.errors import DataError, FileError
 from shell import SCENES, TINY, files, sgmim
 from toys import batches, toy

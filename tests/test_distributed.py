@@ -8,9 +8,9 @@ from torch.testing import assert_close
 
 from sgmim import distributed
 from sgmim.checkpoint import latest, save
+from sgmim.distributed.joining import from_slurm
 from sgmim.draws import seeded
 from sgmim.ema import MovingAverage
-from sgmim.joining import from_slurm
 from sgmim.optim import adamw
 from sgmim.training import read, steps
 from toys import batches, micro, toy

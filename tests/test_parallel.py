@@ -5,12 +5,13 @@ from torch.testing import assert_close
 
 from conftest import batch_for, tiny
 from processes import joined
-from sgmim import distributed, parallel
+from sgmim import distributed
+from sgmim.distributed import parallel
+from sgmim.distributed.parallel import Parallel
 from sgmim.ema import MovingAverage
 from sgmim.errors import ConfigurationError
 from sgmim.methods.sgmim import SGMIM
 from sgmim.optim import adamw
-from sgmim.parallel import Parallel
 from sgmim.training import read, steps
 
 CPU = torch.device("cpu")

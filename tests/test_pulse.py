@@ -8,7 +8,8 @@ import torch
 
 from faults import children
 from processes import free_port, place
-from sgmim import distributed, pulse
+from sgmim import distributed
+from sgmim.distributed import pulse
 from sgmim.errors import DataError
 
 WORLD = 3

@@ -2,8 +2,8 @@ import zipfile
 
 import pytest
 
+from sgmim.checkpoint.sealing import check_seal, seal
 from sgmim.errors import DataError
-from sgmim.sealing import check_seal, seal
 
 
 @pytest.fixture

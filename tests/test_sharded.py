@@ -11,13 +11,15 @@ from torch.testing import assert_close
 
 from conftest import tiny
 from processes import joined
-from sgmim import checkpoint, distributed, manifests, parallel, sharded
-from sgmim.background import Background
+from sgmim import checkpoint, distributed
+from sgmim.checkpoint import manifests, sharded
+from sgmim.checkpoint.background import Background
+from sgmim.distributed import parallel
+from sgmim.distributed.parallel import Parallel
 from sgmim.ema import MovingAverage
 from sgmim.errors import ConfigurationError, DataError, FileError
 from sgmim.methods.simmim import SimMIM
 from sgmim.optim import adamw
-from sgmim.parallel import Parallel
 from sgmim.training import steps
 
 WORLD = 2

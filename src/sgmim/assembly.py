@@ -16,6 +16,7 @@ from sgmim import __version__, distributed, memory, runs, trackers
 from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
+from sgmim.distributed.parallel import Parallel, is_shared, place
 from sgmim.ema import MovingAverage
 from sgmim.encoders import Encoder, make_encoder
 from sgmim.encoders.files import initialize, saved_options
@@ -23,7 +24,6 @@ from sgmim.errors import ConfigurationError, DataError
 from sgmim.objective import Batch, Objective
 from sgmim.optim import adamw
 from sgmim.options import Parser, find, named
-from sgmim.parallel import Parallel, is_shared, place
 from sgmim.plan import Plan
 from sgmim.sources import make_source
 

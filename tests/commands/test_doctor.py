@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from folders import start, write_log, write_starts
-from sgmim import environment, feeding, fitness, machine
-from sgmim.patient import patient
+from sgmim.doctor import environment, feeding, fitness, machine
+from sgmim.doctor.patient import patient
 from shell import FEW, SCENES, TINY, photographs, sgmim
 
 
@@ -233,8 +233,8 @@ def test_a_mistaken_request_is_one_line(capsys, words):
 
 
 def test_a_capture_is_replayed(tmp_path, monkeypatch, capsys):
-    capture = ModuleType("sgmim.capture")
+    capture = ModuleType("sgmim.doctor.capture")
     capture.replay = lambda folder: iter([f"replaying {folder}", "depth is not finite"])
-    monkeypatch.setitem(sys.modules, "sgmim.capture", capture)
+    monkeypatch.setitem(sys.modules, "sgmim.doctor.capture", capture)
     assert sgmim("doctor", "--replay", tmp_path) == 0
     assert capsys.readouterr().out == f"replaying {tmp_path}\ndepth is not finite\n"

@@ -125,7 +125,7 @@ STOPS = [  # what is called, and for which time when the run is stopped
     ("sgmim.training:_backward", 4),
     ("sgmim.runs:Log.write", 5),
     ("sgmim.checkpoint:write_whole", 2),
-    ("sgmim.saving:save_encoder", 1),
+    ("sgmim.checkpoint.saving:save_encoder", 1),
     ("sgmim.runs:safetensors.torch.save", 1),
 ]
 

@@ -11,7 +11,7 @@ from torch import multiprocessing
 from torch.testing import assert_close
 
 from sgmim import distributed
-from sgmim.diagnosis import examine
+from sgmim.doctor.diagnosis import examine
 from sgmim.ema import MovingAverage
 from sgmim.optim import adamw
 from sgmim.training import PATIENCE, DivergedError, read, steps

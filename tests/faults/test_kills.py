@@ -13,7 +13,7 @@ import pytest
 
 from faults import children
 from sgmim import checkpoint
-from sgmim.background import Background, Copier
+from sgmim.checkpoint.background import Background, Copier
 from test_checkpoint import Run
 
 pytestmark = pytest.mark.slow

@@ -17,9 +17,9 @@ from safetensors.torch import save, save_file
 from conftest import tiny
 from faults import children
 from sgmim.checkpoint import latest
+from sgmim.checkpoint.sealing import seal
 from sgmim.encoders.files import initialize, load_encoder, save_encoder, saved_options
 from sgmim.errors import ConfigurationError, DataError, FileError
-from sgmim.sealing import seal
 from test_checkpoint import Run
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from sgmim.analysis import report
 from sgmim.analysis.history import ENVIRONMENT, History
 from sgmim.analysis.pictures import sheet
 from sgmim.data.geometry import unnormalize
-from sgmim.environment import environment
+from sgmim.doctor.environment import environment
 from sgmim.files import write_text, write_whole
 from sgmim.log import Row
 from sgmim.objective import Batch

@@ -17,17 +17,17 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
+from sgmim.doctor.fitness import examined
+from sgmim.doctor.machine import Finding, machine
+from sgmim.doctor.patient import patient
 from sgmim.errors import ConfigurationError
 from sgmim.files import write_text
-from sgmim.fitness import examined
-from sgmim.machine import Finding, machine
-from sgmim.patient import patient
 
 
 def main(arguments: Sequence[str]) -> None:
     own, rest = _split(arguments)
     if own.replay:
-        from sgmim.capture import replay
+        from sgmim.doctor.capture import replay
 
         for line in replay(own.replay):
             print(line, flush=True)

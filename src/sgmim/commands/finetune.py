@@ -12,10 +12,10 @@ from sgmim import distributed
 from sgmim.analysis.live import Live
 from sgmim.assembly import prepare
 from sgmim.commands.evaluate import told
+from sgmim.distributed.parallel import is_shared
 from sgmim.evaluation import evaluate
 from sgmim.files import write_text
 from sgmim.objective import Task
-from sgmim.parallel import is_shared
 from sgmim.sources import make_source
 
 DEFAULTS = {"test.scenes": 0, "test.scene_seed": 1}

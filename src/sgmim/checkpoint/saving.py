@@ -11,8 +11,10 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sgmim import checkpoint, distributed, parallel, sharded
-from sgmim.background import Background, Copier
+from sgmim import checkpoint, distributed
+from sgmim.checkpoint import sharded
+from sgmim.checkpoint.background import Background, Copier
+from sgmim.distributed import parallel
 from sgmim.ema import MovingAverage
 from sgmim.encoders.files import save_encoder
 from sgmim.objective import Objective

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from sgmim import distributed
 from sgmim.data.batches import Batches
-from sgmim.diagnosis import examine
+from sgmim.distributed.parallel import is_shared, weights_of
+from sgmim.doctor.diagnosis import examine
 from sgmim.errors import DataError, FileError
 from sgmim.files import write_bytes, write_text
 from sgmim.objective import Batch, Objective
-from sgmim.parallel import is_shared, weights_of
 from sgmim.training import Precision
 
 FOLDER = "diverged"  # in the folder of a run

@@ -28,14 +28,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from sgmim import checkpoint, distributed, manifests
-from sgmim.checkpoint import Checkpoint
+from sgmim import checkpoint, distributed
+from sgmim.checkpoint import Checkpoint, manifests
+from sgmim.checkpoint.unpickling import Reader, Tensors
 from sgmim.distributed import bare
 from sgmim.ema import MovingAverage
 from sgmim.errors import DataError, FileError
 from sgmim.files import failure
 from sgmim.objective import Objective
-from sgmim.unpickling import Reader, Tensors
 
 State = dict[str, Tensor]
 

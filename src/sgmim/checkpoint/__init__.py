@@ -12,12 +12,12 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from sgmim.checkpoint.sealing import check_seal, seal
 from sgmim.distributed import bare
 from sgmim.ema import MovingAverage
 from sgmim.errors import ConfigurationError, DataError, FileError, listed
 from sgmim.files import sweep, write_whole
 from sgmim.objective import Objective
-from sgmim.sealing import check_seal, seal
 
 Content = dict[str, Any]
 

@@ -9,11 +9,11 @@ from time import perf_counter
 import torch
 
 from sgmim import checkpoint, memory
-from sgmim.environment import GIB
+from sgmim.doctor.environment import GIB
+from sgmim.doctor.feeding import data
+from sgmim.doctor.machine import Finding
+from sgmim.doctor.patient import Patient
 from sgmim.errors import DataError
-from sgmim.feeding import data
-from sgmim.machine import Finding
-from sgmim.patient import Patient
 
 MIB = 2**20
 WRITTEN = 64 * MIB  # to measure a disk by

@@ -13,9 +13,9 @@ from torch.distributed import ProcessGroup
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
-from sgmim import joining
+from sgmim.distributed import joining
+from sgmim.distributed.pulse import GRACE, LostError, Pulse
 from sgmim.objective import Objective
-from sgmim.pulse import GRACE, LostError, Pulse
 
 T = TypeVar("T")
 _pulse: Pulse | None = None  # of this process, while it has joined others

@@ -8,10 +8,10 @@ import numpy as np
 
 from sgmim.analysis.history import History
 from sgmim.data.images import Sample
-from sgmim.environment import GIB, cores
+from sgmim.doctor.environment import GIB, cores
+from sgmim.doctor.machine import Finding, free_shared_memory
+from sgmim.doctor.patient import Patient
 from sgmim.errors import DataError
-from sgmim.machine import Finding, free_shared_memory
-from sgmim.patient import Patient
 
 MEASURED = 3.0  # seconds of reading images
 AHEAD = 2  # batches that a loading process holds ready: torch's prefetch_factor

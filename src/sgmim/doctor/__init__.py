@@ -1,0 +1,1 @@
+"""Whether a machine and a run are well, and what is wrong with them."""
