@@ -127,6 +127,7 @@ def train(
                     save(done)
             if stopping:
                 saving.finish()
+                distributed.barrier()  # whoever leaves first has the others killed
                 listener.stop(f"after step {done}, which is saved")
             if done == total:
                 break
