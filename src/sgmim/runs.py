@@ -140,6 +140,7 @@ def train(
                     saving.save(done)
             if stopping:
                 saving.finish()
+                distributed.barrier()  # whoever leaves first has the others killed
                 listener.stop(f"after step {done}, which is saved")
             if done == total:
                 break

@@ -23,18 +23,25 @@ class Listener:
 
     def __init__(self):
         self.first: signal.Signals | None = None
+        self.leaving = False  # everything is saved
 
     def __bool__(self) -> bool:
         return self.first is not None
 
     def hear(self, number: int) -> None:
         """Note a signal; the second one ends the process, wherever its other threads are."""
+        if self.leaving:
+            return
         if self.first is not None:
             os._exit(KILLED + number)
         self.first = signal.Signals(number)
 
     def stop(self, after: str) -> NoReturn:
-        """Raise what the command ends with: Preempted, or KeyboardInterrupt after Ctrl-C."""
+        """Raise what the command ends with: Preempted, or KeyboardInterrupt after Ctrl-C.
+
+        From here on schedulers are not listened to: torchrun signals whoever is not as quick.
+        """
+        self.leaving = True
         name = self.first.name if self.first else "another process"
         message = f"stopped by {name} {after}; the same command goes on from there"
         raise KeyboardInterrupt(message) if self.first == signal.SIGINT else Preempted(message)
@@ -60,6 +67,8 @@ def listening() -> Iterator[Listener]:
         with _handled(SIGNALS, lambda number, frame: None):
             yield listener
     finally:
+        for number in PREEMPTING if listener.leaving else ():
+            signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(before)
         os.write(mouth, b"\0")  # no signal has this number
         thread.join()

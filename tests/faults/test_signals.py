@@ -4,18 +4,22 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 from time import monotonic, sleep
 
 import pytest
 from torch.testing import assert_close
 
 from faults import children
+from sgmim import signals
 from sgmim.checkpoint import latest
 from shell import SCENES, TINY, handed_over, sgmim
 
 pytestmark = pytest.mark.slow
 
 SIGNALS = 50
+LAUNCHES = 5  # of two processes
 EXITS = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
 # random depth, several micro-batches and a moving average make it hard to go on exactly
 RUN = (
@@ -96,3 +100,31 @@ def test_a_second_signal_ends_a_run_at_once(tmp_path, recorded):
         found = latest(tmp_path / "run")
         kept += code in at_once and not (found and found.passed_over)
     recorded("preemption", "a second signal ends the run within 2 s", SIGNALS, kept)
+
+
+def test_all_processes_stop_after_the_same_step_whichever_is_asked(tmp_path, recorded):
+    draw, kept, folder = random.Random(3), 0, tmp_path / "run"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = [*launch, "-m", "--", "sgmim", *RUN, f"--run={folder}"]
+    for _ in range(LAUNCHES):
+        with open(tmp_path / "told.txt", "w") as told:
+            run = subprocess.Popen(words, stdout=told, stderr=told)
+        deadline = monotonic() + children.HANGS
+        while "\nstep " not in (tmp_path / "told.txt").read_text() and monotonic() < deadline:
+            sleep(0.05)
+        os.kill(draw.choice(children.workers_of(run.pid)), draw.choice(signals.PREEMPTING))
+        run.wait(children.HANGS)
+        said = (tmp_path / "told.txt").read_text()
+        step = re.search(r"sgmim: stopped by .* after step (\d+), which is saved", said)
+        codes = re.findall(r"exitcode\s+: (-?\d+)", said)
+        # torchrun signals whoever is still on its way out: that may end with -15
+        kept += (
+            bool(step)
+            and set(codes) <= {"75", "-15"}
+            and "75" in codes
+            and latest(folder).step == int(step[1])
+        )
+    recorded(
+        "preemption", "one of 2 processes under torchrun is asked: both stop after the same step, "
+        "exit 75", LAUNCHES, kept,
+    )  # fmt: skip
