@@ -19,7 +19,7 @@ LOST = pulse.LostError.exit_code
 def exchange(work, rank, port):
     """Sum up numbers with the others until one is gone; `work(rank, number)` is what befalls."""
     torch.set_num_threads(1)
-    pulse.PATIENCE, pulse.SUSPICION, pulse.GRACE = 2.0, 1.5, 1.0
+    pulse.BEAT, pulse.PATIENCE, pulse.SUSPICION, pulse.GRACE = 0.25, 2.0, 1.5, 1.0
     place(rank, WORLD, port)
     try:
         with distributed.together():

@@ -1,7 +1,7 @@
 """Each process of a run feels the pulse of the next, so that none waits for one that is gone.
 
 A process that is killed closes its connections, but not every backend notices, and a machine that
-loses power closes nothing. So each counts up a number of its own where all have met, twice a
+loses power closes nothing. So each counts up a number of its own where all have met, once a
 second, and watches the number of the next.
 """
 
@@ -15,9 +15,9 @@ from time import monotonic, sleep
 from torch import distributed
 from torch.distributed import PrefixStore, Store, TCPStore
 
-BEAT = 0.5  # seconds
+BEAT = 1.0  # seconds
 PATIENCE = 25.0  # seconds without a beat, after which a process counts as lost
-SUSPICION = 2.5  # the same, once a connection has broken
+SUSPICION = 3.5  # the same, once a connection has broken
 GRACE = 25.0  # seconds for the main thread to end the process by itself
 
 
