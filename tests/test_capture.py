@@ -5,8 +5,8 @@ import torch
 
 from faults import children
 from sgmim.checkpoint import latest
-from sgmim.doctor import capture
 from sgmim.doctor.diagnosis import examine
+from sgmim.doctor.replay import replay
 from sgmim.errors import DataError, FileError
 from shell import SCENES, TINY, files, sgmim
 from toys import batches, toy
@@ -32,15 +32,20 @@ def test_a_run_that_diverges_says_so_and_leaves_its_step(diverged):
 
 
 def test_its_replay_names_what_failed_first(diverged):
-    lines = capture.replay(diverged[2] / "diverged")
+    lines = replay(diverged[2] / "diverged")
     assert lines[0].startswith("step ") and lines[0].endswith("process 0 of 1")
     assert any("losses of micro-batch" in line or "gradients" in line for line in lines)
     assert not any("does not come back" in line for line in lines)
 
 
+def test_the_doctor_tells_of_the_replay(diverged, capsys):
+    assert sgmim("doctor", "--replay", diverged[2] / "diverged") == 0
+    assert capsys.readouterr().out.splitlines() == replay(diverged[2] / "diverged")
+
+
 def test_a_folder_that_is_no_capture_is_named(tmp_path):
     with pytest.raises(FileError, match="is no capture"):
-        capture.replay(tmp_path)
+        replay(tmp_path)
 
 
 def test_a_capture_that_was_tampered_with_is_refused(diverged):
@@ -48,7 +53,7 @@ def test_a_capture_that_was_tampered_with_is_refused(diverged):
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="is no capture of batches"):
-        capture.replay(diverged[2] / "diverged")
+        replay(diverged[2] / "diverged")
     file.write_bytes(whole)
 
 

@@ -8,7 +8,7 @@ runs/NAME/
   checkpoints/           to go on from
   encoder.safetensors    what is taken away
   objective.safetensors  the whole, with heads, when the run is done
-  diverged/              the step at which the run failed, if it did (doctor/capture.py)
+  diverged/              the step at which the run failed, if it did (capture.py)
 """
 
 import sys
@@ -20,14 +20,13 @@ import safetensors.torch
 import torch
 from torch.optim import Optimizer
 
-from sgmim import distributed, training
+from sgmim import capture, distributed, training
 from sgmim.analysis import live
 from sgmim.analysis.live import write_sheet
 from sgmim.checkpoint import sharded
 from sgmim.checkpoint.saving import Saving
 from sgmim.data.batches import Batches
 from sgmim.distributed import parallel
-from sgmim.doctor import capture
 from sgmim.draws import seeded
 from sgmim.ema import MovingAverage
 from sgmim.errors import DataError, FileError

@@ -2,14 +2,14 @@
 
 import json
 import os
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from folders import start, write_log, write_starts
-from sgmim.doctor import environment, feeding, fitness, machine
+from sgmim.analysis import environment
+from sgmim.doctor import feeding, fitness, machine
 from sgmim.doctor.patient import patient
 from shell import FEW, SCENES, TINY, photographs, sgmim
 
@@ -230,11 +230,3 @@ def test_a_mistaken_request_is_one_line(capsys, words):
     assert sgmim("doctor", *words) in (2, 74)
     said = capsys.readouterr().err
     assert said.startswith("sgmim: ") and said.count("\n") == 1
-
-
-def test_a_capture_is_replayed(tmp_path, monkeypatch, capsys):
-    capture = ModuleType("sgmim.doctor.capture")
-    capture.replay = lambda folder: iter([f"replaying {folder}", "depth is not finite"])
-    monkeypatch.setitem(sys.modules, "sgmim.doctor.capture", capture)
-    assert sgmim("doctor", "--replay", tmp_path) == 0
-    assert capsys.readouterr().out == f"replaying {tmp_path}\ndepth is not finite\n"

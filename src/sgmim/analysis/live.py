@@ -13,10 +13,10 @@ from torch import Tensor
 
 from sgmim import distributed
 from sgmim.analysis import report
+from sgmim.analysis.environment import environment
 from sgmim.analysis.history import ENVIRONMENT, History
 from sgmim.analysis.pictures import sheet
 from sgmim.data.geometry import unnormalize
-from sgmim.doctor.environment import environment
 from sgmim.files import write_text, write_whole
 from sgmim.log import Row
 from sgmim.objective import Batch

@@ -27,7 +27,7 @@ from sgmim.files import write_text
 def main(arguments: Sequence[str]) -> None:
     own, rest = _split(arguments)
     if own.replay:
-        from sgmim.doctor.capture import replay
+        from sgmim.doctor.replay import replay
 
         for line in replay(own.replay):
             print(line, flush=True)

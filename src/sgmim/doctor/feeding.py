@@ -6,9 +6,9 @@ from time import perf_counter
 
 import numpy as np
 
+from sgmim.analysis.environment import GIB, cores
 from sgmim.analysis.history import History
 from sgmim.data.images import Sample
-from sgmim.doctor.environment import GIB, cores
 from sgmim.doctor.machine import Finding, free_shared_memory
 from sgmim.doctor.patient import Patient
 from sgmim.errors import DataError

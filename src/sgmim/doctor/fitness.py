@@ -9,7 +9,7 @@ from time import perf_counter
 import torch
 
 from sgmim import checkpoint, memory
-from sgmim.doctor.environment import GIB
+from sgmim.analysis.environment import GIB
 from sgmim.doctor.feeding import data
 from sgmim.doctor.machine import Finding
 from sgmim.doctor.patient import Patient
