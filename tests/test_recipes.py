@@ -13,7 +13,6 @@ from timm.models.beit import Beit
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 
-from sgmim.assembly import read
 from sgmim.commands import finetune
 from sgmim.data.geometry import random_crop
 from sgmim.encoders import make_encoder
@@ -23,6 +22,7 @@ from sgmim.methods.sgmim import PAPER_CODE
 from sgmim.optim import adamw
 from sgmim.options import find, recipes
 from sgmim.plan import Plan
+from sgmim.request import read
 from sgmim.sources import make_source
 
 ROOMS = {"pretrain": ("methods", "method"), "finetune": ("tasks", "task")}

@@ -7,11 +7,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sgmim import distributed
-from sgmim.assembly import read
 from sgmim.encoders import make_encoder
 from sgmim.errors import DataError, FileError
 from sgmim.objective import Objective
 from sgmim.options import find
+from sgmim.request import read
 from sgmim.runs import CONFIG, OBJECTIVE
 
 ROOMS = {"pretrain": ("methods", "method"), "finetune": ("tasks", "task")}

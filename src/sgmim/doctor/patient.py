@@ -10,7 +10,6 @@ import yaml
 from jsonargparse import Namespace
 
 from sgmim.analysis.history import History
-from sgmim.assembly import read
 from sgmim.data.batches import Batches
 from sgmim.data.images import Source
 from sgmim.encoders import make_encoder
@@ -19,6 +18,7 @@ from sgmim.finished import ROOMS
 from sgmim.objective import Objective
 from sgmim.options import find, recipe_path
 from sgmim.plan import Plan
+from sgmim.request import read
 from sgmim.sources import make_source
 
 
