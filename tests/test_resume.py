@@ -13,7 +13,6 @@ from sgmim.cli import main
 from sgmim.options import contents
 from shell import SCENES, TINY, handed_over, log
 
-STOPS = 20  # of the full count
 KINDS = {
     "1 process": (1, "ddp"),
     "2 DDP": (2, "ddp"),
@@ -86,15 +85,6 @@ def test_a_stopped_run_of_any_method_ends_with_the_same_weights_to_the_bit(kind,
     assert kept == [dict.fromkeys(METHODS, 1)] * world
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_twenty_stops_leave_no_trace(kind, method, tmp_path, recorded):
-    world, strategy = KINDS[kind]
-    kept = joined(lambda rank: resumed(tmp_path, method, strategy, STOPS), world, tmp_path, 600)
-    recorded("exact resume", f"{method}, {kind}: final SHA-256 equal", STOPS, min(kept))
-
-
 def elastic(folder, strategy, worlds, steps):
     """The losses and the samples of every step of a run that changes its number of processes."""
     took, end = [], 0
@@ -135,12 +125,3 @@ def differences(folder, steps):
 def test_the_number_of_processes_may_change(tmp_path):
     for same, difference in differences(tmp_path, steps=8):
         assert same and difference < 1e-5
-
-
-@pytest.mark.slow
-def test_the_number_of_processes_may_change_in_a_longer_run(tmp_path, recorded):
-    found = list(differences(tmp_path, steps=52))
-    kept = sum(same and difference < 1e-5 for same, difference in found)
-    worst = max(difference for _, difference in found)
-    told = f"4, 2, 1, 4 processes, DDP and FSDP2, 52 steps: same samples, losses within {worst:.0e}"
-    recorded("elastic", told, len(found), kept)
