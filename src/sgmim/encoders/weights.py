@@ -99,12 +99,14 @@ def _is_plain(name: Any, tensor: Any) -> bool:
     what there is of it."""
     if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.is_quantized:
         return False
-    if (tensor.layout, tensor.device.type) != (torch.strided, "cpu"):
+    if tensor.layout != torch.strided:
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _fits(tensor: Tensor, own: Tensor) -> bool:
+    if tensor.is_meta:  # a shape without numbers
+        return False
     return tensor.shape == own.shape and tensor.is_floating_point() == own.is_floating_point()
 
 
