@@ -75,6 +75,14 @@ def test_data_alone_can_be_looked_at(run, tmp_path, quick):
     assert "images/s on one core" in found["data"]["found"] and "memory" not in found
 
 
+def test_packed_data_are_read_like_any_other(run, tmp_path, quick):
+    assert (
+        sgmim("data", "pack", run.parent / "photos", tmp_path / "packed", "--broken_share=1") == 0
+    )
+    found = doctor(tmp_path, "--recipe=demo_simmim", f"--data.shards={tmp_path / 'packed'}")
+    assert "images/s on one core (image)" in found["data"]["found"]
+
+
 def finding(checks, what):
     return next(found for found in checks if found.what == what)
 

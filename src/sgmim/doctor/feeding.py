@@ -20,7 +20,7 @@ AHEAD = 2  # batches that a loading process holds ready: torch's prefetch_factor
 def data(run: Patient) -> Iterator[Finding]:
     """How fast images are read, how many loading processes that asks for, what is broken."""
     rate, broken, sample = reading_speed(run)
-    if run.config.data.images is None:
+    if run.config.data.images is None and run.config.data.shards is None:
         said = f"{len(run.source)} made-up scenes, each made once: {len(run.source) / rate:,.0f} s"
         yield Finding("ok", "data", f"{said} on one core")
         return
