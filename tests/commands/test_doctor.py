@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from folders import start, write_log, write_starts
-from sgmim.analysis import environment
+from sgmim.checkpoint import sharded
+from sgmim.data import processes
 from sgmim.doctor import feeding, fitness, machine
 from sgmim.doctor.patient import patient
+from sgmim.optim import adamw
 from shell import FEW, SCENES, TINY, photographs, sgmim
+from toys import toy
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,16 @@ def test_a_checkpoint_that_rots_is_found(run, tmp_path, quick):
     finally:
         newest.write_bytes(whole)
     assert found["level"] == "look" and "step_00000002.pt is whole" in found["found"]
+
+
+def test_a_checkpoint_in_parts_is_found_and_so_is_its_rot(tmp_path):
+    write_log(tmp_path, [{"step": 3}])
+    objective = toy()
+    sharded.Writer(tmp_path).copy(3, objective, adamw(objective, lr=1e-3))()
+    asked = patient(["--data.scenes=8", f"--run={tmp_path}"])
+    assert finding(fitness.so_far(asked), "checkpoint").found == "step_00000003 is whole"
+    (tmp_path / "checkpoints" / "step_00000003" / ".metadata").write_bytes(b"")
+    assert finding(fitness.so_far(asked), "checkpoint").level == "bad"
 
 
 def test_a_full_disk_is_bad_and_makes_the_exit_code_two(run, tmp_path, quick, monkeypatch, capsys):
@@ -205,11 +218,11 @@ def test_too_little_shared_memory_is_bad(monkeypatch, tmp_path):
 
 
 def test_a_container_has_the_cores_of_its_share(monkeypatch, tmp_path):
-    monkeypatch.setattr(environment.Path, "read_text", lambda self, **_: "150000 100000\n")
+    monkeypatch.setattr(processes.Path, "read_text", lambda self, **_: "150000 100000\n")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert environment.cores() == 2
-    monkeypatch.setattr(environment.Path, "read_text", lambda self, **_: "max 100000\n")
-    assert environment.cores() == 64
+    assert processes.cores() == 2
+    monkeypatch.setattr(processes.Path, "read_text", lambda self, **_: "max 100000\n")
+    assert processes.cores() == 64
 
 
 def test_data_that_cannot_be_read_is_bad_and_the_rest_is_told(run, tmp_path, quick):

@@ -1,6 +1,5 @@
 """What a run stands on: versions, devices, processor. Told in its report and by 'sgmim doctor'."""
 
-import os
 import platform
 import subprocess
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 import sgmim
+from sgmim.data.processes import cores
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "Pillow")
 GIB = 2**30
@@ -54,18 +54,6 @@ def processor() -> str:
             if name.strip() == "model name":
                 return value.strip()
     return platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    try:
-        allowed = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        allowed = os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # a container's share, "max 100000" where it has no limit
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        allowed = min(allowed, max(1, round(int(quota) / int(period))))
-    return allowed
 
 
 def threads() -> int:

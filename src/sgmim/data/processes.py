@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -17,10 +19,15 @@ _work: Callable = lambda item: item  # noqa: E731  (of this process, if it is on
 
 
 def cores() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """CPU cores that this process may use."""
+    try:
+        allowed = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        allowed = os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # a container's share, "max 100000" where it has no limit
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        allowed = min(allowed, max(1, round(int(quota) / int(period))))
+    return allowed
 
 
 def shared(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

@@ -6,9 +6,10 @@ from time import perf_counter
 
 import numpy as np
 
-from sgmim.analysis.environment import GIB, cores
+from sgmim.analysis.environment import GIB
 from sgmim.analysis.history import History
 from sgmim.data.images import Sample
+from sgmim.data.processes import cores
 from sgmim.doctor.machine import Finding, free_shared_memory
 from sgmim.doctor.patient import Patient
 from sgmim.errors import DataError

@@ -8,8 +8,9 @@ from time import perf_counter
 
 import torch
 
-from sgmim import checkpoint, memory
+from sgmim import memory
 from sgmim.analysis.environment import GIB
+from sgmim.checkpoint import sharded
 from sgmim.doctor.feeding import data
 from sgmim.doctor.machine import Finding
 from sgmim.doctor.patient import Patient
@@ -126,7 +127,7 @@ def so_far(run: Patient) -> Iterator[Finding]:
 
 def _saved(folder: Path) -> Finding:
     try:
-        found = checkpoint.latest(folder)
+        found = sharded.latest(folder, shared=False)
     except DataError as error:
         return Finding("bad", "checkpoint", str(error), "start in a new folder")
     if found is None:

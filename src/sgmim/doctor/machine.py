@@ -14,7 +14,8 @@ import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from sgmim.analysis.environment import GIB, cores, gpu, installed, processor, threads
+from sgmim.analysis.environment import GIB, gpu, installed, processor, threads
+from sgmim.data.processes import cores
 from sgmim.training import faster_in_bf16
 
 FILES = 4096  # open files that a process with loading processes is well off with
