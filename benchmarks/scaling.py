@@ -35,7 +35,9 @@ from sgmim import checkpoint, distributed, optim, training
 from sgmim.checkpoint import manifests, sharded
 from sgmim.checkpoint.background import Background, Copier
 from sgmim.data.batches import Batches
-from sgmim.data.images import Images
+from sgmim.data.images import Images, Source
+from sgmim.data.packing import pack
+from sgmim.data.shards import Shards
 from sgmim.distributed import parallel
 from sgmim.distributed.parallel import Parallel
 from sgmim.methods.sgmim import SGMIM
@@ -238,17 +240,14 @@ def fed(setup: Setup, folder: Path) -> list[Row]:
     return rows
 
 
-def sources(folder: Path) -> dict[str, Any]:
+def sources(folder: Path) -> dict[str, Source]:
     """The same photos with 16-bit depth, as files and packed."""
-    found: dict[str, Any] = {"files": Images(folder / "photos", {"depth": folder / "ours"})}
-    try:
-        from sgmim.data.packing import pack
-        from sgmim.data.shards import Shards
-    except ImportError:
-        return found
     for _ in pack(folder / "photos", folder / "packed", maps={"depth": folder / "ours"}):
         pass
-    return found | {"shards": Shards(folder / "packed")}
+    return {
+        "files": Images(folder / "photos", {"depth": folder / "ours"}),
+        "shards": Shards(folder / "packed"),
+    }
 
 
 def step_of(steps: Iterator[object], device: str) -> None:

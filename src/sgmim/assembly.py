@@ -26,7 +26,7 @@ from sgmim.optim import adamw
 from sgmim.options import find
 from sgmim.plan import Plan
 from sgmim.request import read
-from sgmim.sources import make_source
+from sgmim.sources import NO_DATA, make_source
 
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
@@ -143,9 +143,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     plan = Plan(**config.training.as_dict())
     source = make_source(**config.data.as_dict())
     if source is None:
-        raise ConfigurationError(
-            "there is no data: give --data.images, --data.shards or --data.scenes"
-        )
+        raise ConfigurationError(NO_DATA)
     objective.check(source.has)
     batches = Batches(
         source,

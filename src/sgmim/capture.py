@@ -11,7 +11,6 @@ No state of any generator is needed: random numbers come from seed, step and ran
 import json
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 from torch import Tensor
@@ -49,15 +48,16 @@ def write(
     loaded = list(islice(batches(first), accumulate))
     tensors = {f"{n} {name}": _plain(t) for n, b in enumerate(loaded) for name, t in b.items()}
     indices = {int(index) for batch in loaded for index in batch["index"]}
-    facts: dict[str, Any] = {
+    facts = {
         "step": step,
         "first": first,
         "rank": rank,
         "world": distributed.world(),
+        "seed": seed,
+        "precision": precision,
+        "device": batches.device.type,
+        "names": {index: names[index] for index in sorted(indices)},
     }
-    facts |= {"seed": seed}
-    facts |= {"precision": precision, "device": batches.device.type}
-    facts |= {"names": {index: names[index] for index in sorted(indices)}}
     header = {name: json.dumps(fact) for name, fact in facts.items()}
     content = safetensors.torch.save(tensors, header)
     write_bytes(folder / f"rank_{rank}.safetensors", content)

@@ -12,6 +12,7 @@ from sgmim.errors import ConfigurationError
 from sgmim.knowledge.edges import edges
 
 LIVE = {"edges": edges}  # cheap enough to be made whenever an image is read
+NO_DATA = "there is no data: give --data.images, --data.shards or --data.scenes"
 
 
 def make_source(

@@ -18,6 +18,7 @@ from sgmim.ema import MovingAverage
 from sgmim.errors import ConfigurationError, DataError, FileError, listed
 from sgmim.files import sweep, write_whole
 from sgmim.objective import Objective
+from sgmim.options import flat
 
 Content = dict[str, Any]
 
@@ -123,8 +124,13 @@ class Checkpoint:
         """
         if configuration is not None:
             self.check(configuration)
+        self._put_back(bare(objective), optimizer, ema)
+
+    def _put_back(
+        self, objective: Objective, optimizer: Optimizer, ema: MovingAverage | None
+    ) -> None:
         try:
-            bare(objective).load_state_dict(self.content["objective"])
+            objective.load_state_dict(self.content["objective"])
             optimizer.load_state_dict(self.content["optimizer"])
             if ema is not None:
                 ema.objective.load_state_dict(self.content["ema"] or self.content["objective"])
@@ -133,7 +139,7 @@ class Checkpoint:
 
     def check(self, configuration: dict[str, Any]) -> None:
         """Raise ConfigurationError where it was saved with another configuration."""
-        before, now = _flat(self.content["configuration"]), _flat(as_json(configuration))
+        before, now = flat(self.content["configuration"] or {}), flat(as_json(configuration))
         changes = [
             f"{name} ({before.get(name, 'not set')} then, {now.get(name, 'not set')} now)"
             for name in sorted(before.keys() | now.keys())
@@ -184,11 +190,3 @@ def _read(path: Path) -> Content:
 def as_json(configuration: Any) -> Any:
     """What reading it back from JSON gives."""
     return json.loads(json.dumps(configuration, default=str))
-
-
-def _flat(tree: Any, name: str = "") -> dict[str, Any]:
-    """A tree of settings as one dictionary, a.b.c -> value."""
-    if not isinstance(tree, dict):
-        return {name: tree} if name else {}
-    branches = [_flat(branch, f"{name}.{key}".lstrip(".")) for key, branch in tree.items()]
-    return {key: value for branch in branches for key, value in branch.items()}

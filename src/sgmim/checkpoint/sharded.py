@@ -25,13 +25,11 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from sgmim import checkpoint, distributed
 from sgmim.checkpoint import Checkpoint, manifests
 from sgmim.checkpoint.unpickling import Reader, Tensors
-from sgmim.distributed import bare
 from sgmim.ema import MovingAverage
 from sgmim.errors import DataError, FileError
 from sgmim.files import failure
@@ -111,24 +109,12 @@ class Writer:
 class Sharded(Checkpoint):
     """A run as it was after some step, in a folder."""
 
-    def restore(
-        self,
-        objective: Objective | DistributedDataParallel,
-        optimizer: Optimizer,
-        *,
-        ema: MovingAverage | None = None,
-        configuration: dict[str, Any] | None = None,
+    def _put_back(
+        self, objective: Objective, optimizer: Optimizer, ema: MovingAverage | None
     ) -> None:
-        """Put everything back as it was, each process its part; all of them do this together.
-
-        Raises:
-            ConfigurationError: it was saved with another configuration than this, if one is given.
-            DataError: it is of another model or optimizer.
-        """
-        if configuration is not None:
-            self.check(configuration)
+        """Each process its part; all of them do this together."""
         averaged = ema if self.content["ema"] else None
-        state = state_of(bare(objective), optimizer, averaged)
+        state = state_of(objective, optimizer, averaged)
         alone = distributed.world() == 1
         try:
             with warnings.catch_warnings():
@@ -139,24 +125,16 @@ class Sharded(Checkpoint):
             told = f"{self.path} is not of this model and optimizer: {_reason(error)}"
             raise DataError(told) from error
         if ema is not None and averaged is None:  # a new one begins with the weights
-            fill(_weights(ema.objective), _weights(bare(objective)))
+            fill(_weights(ema.objective), _weights(objective))
 
 
 @dataclass(frozen=True)
 class Whole(Checkpoint):
     """A run as one process saved it, of which each takes its part."""
 
-    def restore(
-        self,
-        objective: Objective | DistributedDataParallel,
-        optimizer: Optimizer,
-        *,
-        ema: MovingAverage | None = None,
-        configuration: dict[str, Any] | None = None,
+    def _put_back(
+        self, objective: Objective, optimizer: Optimizer, ema: MovingAverage | None
     ) -> None:
-        """Put everything back as it was; raises what Sharded.restore does."""
-        if configuration is not None:
-            self.check(configuration)
         moments, averages = self.content["optimizer"], self.content["ema"]
         content = _named("objective", self.content["objective"])
         content |= _named("ema", averages or self.content["objective"])
@@ -164,7 +142,7 @@ class Whole(Checkpoint):
             for number, name in zip(group["params"], group["param_names"], strict=True):
                 content |= _named(f"optimizer.{name}", moments["state"][number])
         try:
-            fill(state_of(bare(objective), optimizer, ema), content)
+            fill(state_of(objective, optimizer, ema), content)
         except (KeyError, RuntimeError) as error:
             told = f"{self.path} is not of this model and optimizer: {_reason(error)}"
             raise DataError(told) from error

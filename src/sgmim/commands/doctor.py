@@ -20,6 +20,7 @@ from pathlib import Path
 from sgmim.doctor.fitness import examined
 from sgmim.doctor.machine import Finding, machine
 from sgmim.doctor.patient import patient
+from sgmim.doctor.replay import replay
 from sgmim.errors import ConfigurationError
 from sgmim.files import write_text
 
@@ -27,8 +28,6 @@ from sgmim.files import write_text
 def main(arguments: Sequence[str]) -> None:
     own, rest = _split(arguments)
     if own.replay:
-        from sgmim.doctor.replay import replay
-
         for line in replay(own.replay):
             print(line, flush=True)
         return

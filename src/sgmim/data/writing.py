@@ -65,7 +65,7 @@ class Store:
 
     def encode(self, values: Tensor, quality: int) -> bytes:
         note = self.note
-        assert note.scale is not None, "see `_store`"
+        assert note.scale is not None, "see `make_store`"
         numbers = stored.to_numbers(values, note.scale, note.low, note.hole, self.most)
         if self.encoding == "png16":
             return stored.encode_png(numbers.numpy().astype(np.uint16))

@@ -19,7 +19,7 @@ from sgmim.objective import Objective
 from sgmim.options import find, recipe_path
 from sgmim.plan import Plan
 from sgmim.request import read
-from sgmim.sources import make_source
+from sgmim.sources import NO_DATA, make_source
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Patient:
     def source(self) -> Source:
         source = make_source(**self.config.data.as_dict())
         if source is None:
-            raise ConfigurationError("there is no data: give --data.images or --data.scenes")
+            raise ConfigurationError(NO_DATA)
         return source
 
     @cached_property
