@@ -23,6 +23,7 @@ from sgmim.encoders.files import initialize
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.objective import Batch, Objective
 from sgmim.optim import adamw
+from sgmim.options import arguments as built
 from sgmim.options import find
 from sgmim.plan import Plan
 from sgmim.request import read
@@ -139,7 +140,8 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     with _checked("encoder"):
         encoder, started_from = _encoder(config)
     with _checked(part):
-        objective = find(room, name)(encoder, **config[part].as_dict())
+        kind = find(room, name)
+        objective = kind(encoder, **built(kind, config[part].as_dict()))
     plan = Plan(**config.training.as_dict())
     source = make_source(**config.data.as_dict())
     if source is None:

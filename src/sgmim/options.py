@@ -8,11 +8,12 @@ import inspect
 import re
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
 from importlib import import_module, resources
 from pathlib import Path
 from pkgutil import iter_modules
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
@@ -26,13 +27,10 @@ RECIPES = Path(str(resources.files("sgmim") / "recipes"))
 class Parser(ArgumentParser):
     """Reads options and recipes; what it does not know it refuses with the nearest that it does."""
 
-    def __init__(self, command: str, description: str):
-        super().__init__(
-            prog=f"sgmim {command}",
-            description=description,
-            exit_on_error=False,
-            allow_abbrev=False,
-        )
+    def __init__(self, command: str = "", description: str = "", **settings: Any):
+        """jsonargparse makes parsers of a part with `settings` of its own, and no command."""
+        settings |= {"exit_on_error": False, "allow_abbrev": False}
+        super().__init__(prog=f"sgmim {command}", description=description, **settings)
         self.parts: list[str] = []
 
     def add(self, name: str, build: Callable, skip: Iterable[str] = ()) -> None:
@@ -97,6 +95,25 @@ class Parser(ArgumentParser):
         return taken(getattr(action, "_typehint", type(None)))
 
 
+def arguments(build: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as `build` takes them: where its signature asks for a dataclass, one is made."""
+    kinds = get_type_hints(build.__init__ if inspect.isclass(build) else build)  # type: ignore[misc]
+    return {name: _shaped(kinds.get(name), value) for name, value in options.items()}
+
+
+def _shaped(kind: Any, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    if inspect.isclass(kind) and is_dataclass(kind):
+        return kind(**arguments(kind, value))
+    for inside in get_args(kind):
+        if get_origin(kind) is dict and is_dataclass(inside):
+            return {name: _shaped(inside, each) for name, each in value.items()}
+        if is_dataclass(inside) or get_origin(inside) is dict:
+            return _shaped(inside, value)
+    return dict(value)
+
+
 WORDS = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
 WORDS |= {Path: "a path", type(None): "null", Any: "anything"}
 
@@ -117,7 +134,7 @@ def taken(type_: Any) -> list[str]:
 
 
 def find(room: str, name: str) -> Any:
-    """What sgmim/`room`/`name`.py is there for: its Objective, or its function of the same name.
+    """What sgmim/`room`/`name`.py is there for: its Objective, or its function `maker`.
 
     Raises:
         ConfigurationError: there is no such file.
@@ -143,7 +160,8 @@ def _offer(module: Any) -> Any:
         is_own = getattr(value, "__module__", None) == module.__name__
         if is_own and inspect.isclass(value) and issubclass(value, Objective):
             return value
-    return getattr(module, module.__name__.rpartition(".")[2], None)
+    maker = getattr(module, "maker", None)
+    return maker if getattr(maker, "__module__", None) == module.__name__ else None
 
 
 def recipe_path(name: str) -> Path:

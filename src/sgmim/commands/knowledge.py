@@ -7,7 +7,6 @@ May be stopped at any time: the same command goes on. MAPS/knowledge.json says w
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 from rich.progress import Progress
@@ -26,13 +25,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("maps", type=Path, help="the folder to make")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
     config = parser.read(arguments)
-    maker = find("knowledge", config.name)
-    note = import_module(f"sgmim.knowledge.{config.name}").NOTE
+    maker = find("knowledge", config.name)()
     images = Images(config.images)
     device, broken, made = distributed.start(config.device), [], 0
     with Progress(disable=not sys.stdout.isatty()) as progress:
         task = progress.add_task(config.name, total=len(images))
-        for item in make(maker, images, config.maps, note, device=device):
+        for item in make(maker, images, config.maps, maker.note, device=device):
             progress.update(task, completed=item.number)
             made += item.new and item.error is None
             broken += [item.error] if item.error else []

@@ -39,6 +39,11 @@ class Note:
     low: float = 0.0
     hole: float | None = None  # the stored number that says: nothing is known here
     direction: str | None = None  # of depth: "near_high" or "far_high"
+    kind: str | None = None  # "inverse", "relative" or "metric" depth, "normal", "class", "points"
+    per_image: bool = False  # stretched over a range of each map's own, which its file keeps
+    license: str | None = None  # of what made them
+    accepted: bool = False  # somebody has taken that license, which is not permissive, on himself
+    trained_on: tuple[str, ...] = ()  # benchmarks that the source has seen: "nyu", "kitti"
 
     def __post_init__(self):
         numbers = [number for number in (self.scale, self.low, self.hole) if number is not None]
@@ -60,6 +65,7 @@ def read_note(folder: Path) -> Note | None:
 def parse_note(text: str) -> Note:
     """The note that a text is. Raises all kinds where it is broken."""
     found = dict(json.loads(text, parse_int=float))
+    found["trained_on"] = tuple(found.get("trained_on", ()))
     return Note(**{field.name: found[field.name] for field in fields(Note) if field.name in found})
 
 

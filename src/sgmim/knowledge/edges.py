@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sgmim.data.stored import Note
+from sgmim.knowledge.maker import Function
 
 NOTE = Note(
     name="edges",
@@ -16,6 +17,11 @@ NOTE = Note(
 )
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
 STRONGEST = 20**0.5  # of any 3 x 3 pixels in [0, 1]; a black-white edge along a row or column has 4
+
+
+def maker() -> Function:
+    """Edge strength, by Sobel's filters."""
+    return Function(edges, NOTE)
 
 
 def edges(image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:

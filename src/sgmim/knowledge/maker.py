@@ -1,0 +1,38 @@
+"""What makes maps: the contract of every source of knowledge.
+
+A file of this room that sgmim can make maps with offers `maker`, a function whose keywords are the
+options of 'sgmim knowledge NAME'. It returns something that turns images into maps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sgmim.data.stored import Note
+
+
+@runtime_checkable
+class Maker(Protocol):
+    """Called with colors in [0, 1], (b, 3, H, W), it gives raw maps (b, c, h, w).
+
+    What it gives is in its own unit, direction and size (a network's may be smaller than the
+    image); `note` says what that is, and canonical.py makes of it what is stored.
+    """
+
+    note: Note
+
+    def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]: ...
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function as a maker."""
+
+    function: Callable[[Tensor], Tensor]
+    note: Note
+
+    def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+        return self.function(image)
