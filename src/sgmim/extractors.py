@@ -3,7 +3,7 @@ Guidance Framework" and Table 5).
 
 Every extractor is shown a part of the map and says what it makes of the cells of that part; asked
 to keep the rest, it appends what it makes of cells whose content is hidden. None looks at what is
-hidden: a test changes it and finds the same features.
+hidden: a test changes it and finds the same features. What is unknown (NaN) is 0 to them.
 """
 
 from math import inf, log2
@@ -64,7 +64,7 @@ class Pointwise(nn.Module):
         self, knowledge: Map, seen: Part, hidden: Part | None, encoder: Encoder
     ) -> Features:
         squares = take(patches(knowledge, seen.size), seen.squares)  # (b, k, c * size * size)
-        squares = squares.flatten(0, 1).unflatten(1, (-1, seen.size, seen.size))
+        squares = squares.nan_to_num().flatten(0, 1).unflatten(1, (-1, seen.size, seen.size))
         embedded = self.norm(self.embed(squares).movedim(1, -1))  # (b * k, h, w, d)
         features = self.stages(embedded).unflatten(0, seen.squares.shape).flatten(1, 3)
         if hidden is None:
@@ -87,7 +87,8 @@ class Transformer(nn.Module):
     def forward(
         self, knowledge: Map, seen: Part, hidden: Part | None, encoder: Encoder
     ) -> Features:
-        return _encoded(self.encoder, self.encoder.embed(knowledge), self.token, seen, hidden)
+        embedded = self.encoder.embed(knowledge.nan_to_num())
+        return _encoded(self.encoder, embedded, self.token, seen, hidden)
 
 
 class Siamese(nn.Module):
@@ -103,7 +104,7 @@ class Siamese(nn.Module):
         self, knowledge: Map, seen: Part, hidden: Part | None, encoder: Encoder
     ) -> Features:
         height, width = (side // encoder.patch for side in knowledge.shape[2:])
-        embedded = self.embed(knowledge).reshape(len(knowledge), height, width, -1)
+        embedded = self.embed(knowledge.nan_to_num()).reshape(len(knowledge), height, width, -1)
         return _encoded(encoder, embedded, self.token, seen, hidden)
 
 
@@ -147,11 +148,33 @@ class Convolutional(nn.Module):
         self, knowledge: Map, seen: Part, hidden: Part | None, encoder: Encoder
     ) -> Features:
         stride = self.stem_stride
-        x = F.gelu(self.norm(self.stem(knowledge))) * seen.at(stride)[:, None]
+        x = self.norm(self.stem(knowledge.nan_to_num()))
+        x = F.gelu(x) * seen.at(stride)[:, None]
         for block in self.blocks:
             stride *= cast(Residual, block).stride
             x = block(x, seen.at(stride)[:, None])
         return take(tokens(x), _places(seen, hidden))
+
+
+class OfClasses(nn.Module):
+    """Another extractor, which is given numbers for class ids; an unknown pixel is zeros."""
+
+    WIDTH = 16  # numbers for a class
+
+    def __init__(self, classes: int, extractor: nn.Module):
+        super().__init__()
+        self.embedding = nn.Embedding(classes, self.WIDTH)
+        self.extractor = extractor
+
+    def forward(
+        self, knowledge: Map, seen: Part, hidden: Part | None, encoder: Encoder
+    ) -> Features:
+        known = knowledge.isfinite()
+        embedded = self.embedding(knowledge.nan_to_num().long()[:, 0]).movedim(-1, 1)
+        return self.extractor(embedded * known, seen, hidden, encoder)
+
+    def no_decay(self) -> set[str]:
+        return {"embedding.weight"}
 
 
 class Residual(nn.Module):

@@ -1,5 +1,7 @@
-"""SG-MIM's feature fusion: image features ask the features of a map (paper, "Relational Guidance
-Framework")."""
+"""SG-MIM's feature fusion: image features ask the features of a map, or of several (paper,
+"Relational Guidance Framework")."""
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -9,9 +11,13 @@ from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError
 from sgmim.layers import CrossAttention, sincos
 
+# Features of a map (b, m, d), and their places: the cells that they stand for, equally many each,
+# those of a feature one after the other.
+Context = tuple[Tensor, Tensor]
+
 
 class Fusion(nn.Module):
-    """Guided features of some cells of an image, from the features of some cells of its map.
+    """Guided features of some cells of an image, from the features of some cells of its maps.
 
     Args:
         encoder: whose features are guided.
@@ -20,15 +26,19 @@ class Fusion(nn.Module):
         positions: "sincos", fixed and given to queries and keys alone; "learned", one table added
             to the features on both sides (the authors' later code); "none" (their first), where the
             attention cannot tell one cell of the map from another.
+        maps: of several, each one's features are told from the others' by an embedding.
 
     Raises:
         ConfigurationError: no blocks or heads, or heads that do not divide the features.
     """
 
     position: nn.Parameter | None  # learned
+    modality: nn.Parameter | None  # one a map
     fixed: Float[Tensor, "n d"] | None
 
-    def __init__(self, encoder: Encoder, *, blocks: int = 1, heads: int = 8, positions: str):
+    def __init__(
+        self, encoder: Encoder, *, blocks: int = 1, heads: int = 8, positions: str, maps: int = 1
+    ):
         super().__init__()
         if blocks < 1 or heads < 1:
             raise ConfigurationError(
@@ -51,24 +61,44 @@ class Fusion(nn.Module):
             fixed = sincos(encoder.grid, encoder.dim) if positions == "sincos" else None
             self.register_buffer("fixed", fixed, persistent=False)
             self.position = None
+        self.modality = None  # a map by itself needs none
+        if maps > 1:
+            table = nn.init.trunc_normal_(torch.empty(maps, encoder.dim), std=0.02)
+            self.modality = nn.Parameter(table)
 
     def forward(
         self,
         features: Float[Tensor, "b n d"],
         cells: Int[Tensor, "b n"],
-        context: Float[Tensor, "b m d"],
-        context_cells: Int[Tensor, "b m"],
+        contexts: Sequence[Context],
     ) -> Float[Tensor, "b n d"]:
-        """`cells` and `context_cells` are the places of the tokens, row by row."""
-        here = there = None
-        if self.position is not None:
-            features = features + self.position[cells]
-            context = context + self.position[context_cells]
-        elif self.fixed is not None:
-            here, there = self.fixed[cells], self.fixed[context_cells]
+        """`cells` are the places of the features, row by row; the maps are in their order."""
+        found = [context for context, _ in contexts]
+        if self.modality is not None:
+            found = [context + of_it for context, of_it in zip(found, self.modality, strict=True)]
+        context = torch.cat(found, dim=1)
+        here: Tensor | None = None
+        there: Tensor | None = None
+        table = self.fixed if self.position is None else self.position
+        if table is not None:
+            here = table[cells]
+            there = torch.cat([_middle(table[places], n.shape[1]) for n, places in contexts], dim=1)
+        if self.position is not None and here is not None and there is not None:
+            features, context, here, there = features + here, context + there, None, None
         for block in self.blocks:
             features = block(features, context, here, there)
         return features
+
+    def no_decay(self) -> set[str]:
+        """Names of positions and embeddings among the parameters: weight decay spares them."""
+        return {name for name, _ in self.named_parameters() if name in ("position", "modality")}
+
+
+def _middle(positions: Float[Tensor, "b n d"], features: int) -> Float[Tensor, "b m d"]:
+    """The position of each of so many features: the mean of its cells'."""
+    if positions.shape[1] == features:
+        return positions
+    return positions.unflatten(1, (features, -1)).mean(dim=2)
 
 
 class FusionBlock(nn.Module):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+from torch.nn import functional as F
 
 from sgmim.layers import PixelHead, patches, take
 
@@ -28,13 +29,68 @@ def painted_l1(
     return mean_where(error, asked)
 
 
-def mean_where(error: Float[Tensor, "b n d"], where: Bool[Tensor, "b n d"]) -> Float[Tensor, ""]:
+def mean_where(error: Float[Tensor, "b ..."], where: Shaped[Tensor, "b ..."]) -> Float[Tensor, ""]:
     """Mean over a part of every image, then over the images; no part is no error.
 
-    Multiplied out rather than indexed: error[where] would make the GPU wait to learn how many.
+    Where it is no yes or no, it says how much each number counts. Multiplied out rather than
+    indexed: error[where] would make the GPU wait to learn how many.
     """
-    count = where.sum(dim=(1, 2)).clamp(min=1)
-    return (error.sum(dim=(1, 2)) / count).mean()
+    count = where.flatten(1).sum(dim=1).clamp(min=1)
+    return (error.flatten(1).sum(dim=1) / count).mean()
+
+
+# Losses of a map that guides. `painted` and `wanted` are some cells of it: q pixels in each of m
+# cells, NaN in `wanted` where nothing is known. `trust`, from 0 to 1, says how much a pixel counts;
+# it divides too, so that half the trust everywhere is the same loss.
+Painted = Float[Tensor, "b m c q"]
+Wanted = Float[Tensor, "b m _ q"]
+Trust = Float[Tensor, "b m 1 q"] | None
+
+
+def l1(painted: Painted, wanted: Wanted, trust: Trust = None) -> Float[Tensor, ""]:
+    """Mean absolute error."""
+    counts = _counts(wanted.isfinite(), trust)
+    return mean_where((painted - wanted.nan_to_num()).abs() * counts, counts)
+
+
+def ssi(painted: Painted, wanted: Wanted, trust: Trust = None) -> Float[Tensor, ""]:
+    """Mean absolute error after the scale and shift that fit best: what is painted is right up to
+    these, for every image and channel.
+
+    Best by least squares, in closed form, on the pixels that are asked, and the gradient knows of
+    it: "Towards Robust Monocular Depth Estimation" (MiDaS; Ranftl et al., 2020), equation 4. A
+    negative scale fits as well as a positive one.
+    """
+    counts = _counts(wanted.isfinite(), trust)
+    wanted = wanted.nan_to_num()
+    total = counts.sum(dim=(1, 3), keepdim=True).clamp(min=1e-6)
+    middle, aim = (_sum(values * counts) / total for values in (painted, wanted))
+    deviation, wish = painted - middle, wanted - aim
+    scale = _sum(deviation * wish * counts) / _sum(deviation.square() * counts).clamp(min=1e-6)
+    return mean_where((scale * deviation - wish).abs() * counts, counts)
+
+
+def cosine(painted: Painted, wanted: Wanted, trust: Trust = None) -> Float[Tensor, ""]:
+    """Mean of 1 - the cosine of the angle between what is painted and a direction."""
+    counts = _counts(wanted.isfinite().all(dim=2, keepdim=True), trust)
+    agreement = F.cosine_similarity(painted, wanted.nan_to_num(), dim=2)[:, :, None]
+    return mean_where((1 - agreement) * counts, counts)
+
+
+def cross_entropy(painted: Painted, wanted: Wanted, trust: Trust = None) -> Float[Tensor, ""]:
+    """Mean surprise at the class, of as many as there are channels painted."""
+    counts = _counts(wanted.isfinite(), trust)
+    classes = wanted.nan_to_num().long()[:, :, 0]
+    surprise = F.cross_entropy(painted.transpose(1, 2), classes, reduction="none")
+    return mean_where(surprise[:, :, None] * counts, counts)
+
+
+def _counts(known: Bool[Tensor, "b m c q"], trust: Trust) -> Shaped[Tensor, "b m c q"]:
+    return known if trust is None else known * trust.nan_to_num()
+
+
+def _sum(values: Float[Tensor, "b m c q"]) -> Float[Tensor, "b 1 c 1"]:
+    return values.sum(dim=(1, 3), keepdim=True)
 
 
 def trimmed_standardized(
@@ -46,17 +102,41 @@ def trimmed_standardized(
     unbiased variance, eps inside the root. Only what is known (not NaN) counts, every channel for
     itself; a constant map becomes 0.
     """
-    flat = _in_order(values.float().flatten(2))
-    known = flat.isfinite()
-    n = known.sum(dim=2, keepdim=True)
-    place = torch.arange(flat.shape[2], device=flat.device)
-    middle = (place >= (trim * n.double()).long()) & (place < ((1 - trim) * n.double()).long())
+    flat, middle = _middle(values.float().flatten(2), trim)
     count = middle.sum(dim=2, keepdim=True)
-    flat = flat.nan_to_num()
     mean = (flat * middle).sum(dim=2, keepdim=True) / count.clamp(min=1)
     square = ((flat - mean).square() * middle).sum(dim=2, keepdim=True)
     deviation = (square / (count - 1).clamp(min=1) + eps).sqrt()
     return (values.float() - mean[..., None]) / deviation[..., None]
+
+
+def centered(points: Float[Tensor, "b 3 H W"], trim: float = 0.1) -> Float[Tensor, "b 3 H W"]:
+    """Points around the middle of their cloud, in its size: the same for a scene of any scale, and
+    turned as the scene is.
+
+    The middle is the mean. The size is the deviation an axis of those 80 % whose distance from it
+    is neither among the least nor among the greatest: one for all axes, or a turned scene would be
+    another. Only what is known (not NaN) counts.
+    """
+    flat = points.float().flatten(2)
+    known = flat.isfinite().all(dim=1, keepdim=True)
+    mean = (flat.nan_to_num() * known).sum(dim=2, keepdim=True)
+    flat = (flat - mean / known.sum(dim=2, keepdim=True).clamp(min=1)).where(known, torch.nan)
+    square, middle = _middle(flat.square().sum(dim=1, keepdim=True), trim)
+    count = 3 * middle.sum(dim=2, keepdim=True).clamp(min=1)
+    size = ((square * middle).sum(dim=2, keepdim=True) / count).sqrt()
+    return (flat / size.clamp(min=1e-12)).view_as(points)
+
+
+def _middle(
+    values: Float[Tensor, "b c n"], trim: float
+) -> tuple[Float[Tensor, "b c n"], Bool[Tensor, "b c n"]]:
+    """The values in order, 0 for NaN, and which of these are neither least nor greatest."""
+    flat = _in_order(values)
+    n = flat.isfinite().sum(dim=2, keepdim=True)
+    place = torch.arange(flat.shape[2], device=flat.device)
+    middle = (place >= (trim * n.double()).long()) & (place < ((1 - trim) * n.double()).long())
+    return flat.nan_to_num(), middle
 
 
 def _in_order(values: Float[Tensor, "b c n"]) -> Float[Tensor, "b c n"]:

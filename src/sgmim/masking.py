@@ -4,6 +4,7 @@ A mask is a boolean grid, one cell a patch, and is named for the cells it marks:
 `visible`. It is drawn in squares of several patches, equally many hidden in every image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -80,6 +81,35 @@ class RandomMask:
         squares = ranked[:, : self.count if count is None else count]
         return Part(marked, self.size, squares, self._cells(squares))
 
+    def rest(self, part: Part) -> Part:
+        """All that does not belong to a part."""
+        left = self.squares - part.squares.shape[1]
+        return self.part(~part.at(self.size // self.unit), left)
+
+    def dealt(
+        self, part: Part, portions: Sequence[float], keys: Int[Tensor, " b"], stream: int
+    ) -> list[Part]:
+        """The squares of a part dealt out at random, in these portions; whose they are depends on
+        an image's key alone."""
+        count = part.squares.shape[1]
+        shuffled = part.squares.gather(1, draws.order(keys, count, stream))
+        return [self._of(some) for some in shuffled.split(apportioned(count, portions), dim=1)]
+
+    def check_cells(self) -> None:
+        """Raise ConfigurationError where squares cut the cells of the feature map."""
+        if self.size % self.stride:
+            near = self.stride * max(1, round(self.size / self.stride))
+            raise ConfigurationError(
+                f"squares of {self.size} pixels cut the cells of {self.stride} pixels that are "
+                f"guided: the nearest mask_size is {near}"
+            )
+
+    def _of(self, squares: Int[Tensor, "b k"]) -> Part:
+        squares = squares.sort(dim=1).values
+        marked = torch.zeros(len(squares), self.squares, dtype=torch.bool, device=squares.device)
+        marked = marked.scatter(1, squares, True).unflatten(1, (self.rows, self.columns))
+        return Part(marked, self.size, squares, self._cells(squares))
+
     def _cells(self, squares: Int[Tensor, "b k"]) -> Int[Tensor, "b m"]:
         if self.size % self.stride:
             cells = self.squares * self.size**2 // self.stride**2
@@ -106,6 +136,27 @@ def count_hidden(squares: int, ratio: float) -> int:
     """Squares hidden of so many: rounded up, as the authors do (22 of 36), but not by the error of
     binary fractions (0.55 of 100 is 55)."""
     return ceil(squares * ratio - 1e-9)
+
+
+def apportioned(squares: int, portions: Sequence[float]) -> list[int]:
+    """So many squares dealt out in these portions, as nearly as whole numbers are, to each at least
+    one.
+
+    Raises:
+        ConfigurationError: there are too few, or a portion is not above 0.
+    """
+    if min(portions) <= 0:
+        raise ConfigurationError(f"portions of squares are above 0, and not {list(portions)}")
+    exact = [squares * portion / sum(portions) for portion in portions]
+    counts = [int(count) for count in exact]
+    behind = sorted(range(len(exact)), key=lambda place: counts[place] - exact[place])
+    for place in behind[: squares - sum(counts)]:
+        counts[place] += 1
+    if min(counts) < 1:
+        raise ConfigurationError(
+            f"{squares} squares in portions {list(portions)} are {counts}, but each takes one"
+        )
+    return counts
 
 
 def fitting_sizes(encoder: Encoder) -> list[int]:

@@ -36,7 +36,12 @@ class Objective(nn.Module):
 
     def no_decay(self) -> set[str]:
         """Names of the tokens, positions and scales that weight decay spares."""
-        return {f"encoder.{name}" for name in self.encoder.no_decay()}
+        return {
+            f"{part}.{name}"
+            for part, module in self.named_modules()
+            if part and hasattr(module, "no_decay")
+            for name in module.no_decay()
+        }
 
     def check(self, has: set[str], part: str = "data") -> None:
         """Raise ConfigurationError where the data lacks a map that is needed.

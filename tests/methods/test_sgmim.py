@@ -64,7 +64,7 @@ def test_features_losses_and_gradients_are_the_authors():
         io["depth_features"],
     )
     every = torch.arange(4).expand(2, -1)
-    guided = method._guided(features, known, shown, asked, every)
+    guided = method._guided(features, [known], [shown], every)
     close(guided, io["fused_features"])
     close(method.knowledge_head.paint(guided.transpose(1, 2).unflatten(2, (2, 2))), io["y_rec"])
     losses = method({"image": io["image"], "depth": io["depth_raw"]})
@@ -85,10 +85,10 @@ def test_it_can_also_be_asked_the_other_way_round():
     """The recorded variant shows depth where the image is visible."""
     _, io, method = authors_sgmim()
     method.guidance_mask, hidden = "same", io["mask"].bool()
-    shown, asked = method._parts(hidden, torch.zeros(2, dtype=torch.int64))
+    shown, _ = method._parts(hidden, torch.zeros(2, dtype=torch.int64))
     features = method.encoder(io["image"], hidden, method.token).flatten(2).transpose(1, 2)
     known, every = trimmed_standardized(io["depth_raw"]), torch.arange(4).expand(2, -1)
-    close(method._guided(features, known, shown, asked, every), io["variant.fused_features"])
+    close(method._guided(features, [known], [shown], every), io["variant.fused_features"])
 
 
 @pytest.mark.parametrize("name", ["vit", "simmim_vit", "swin"])
@@ -144,12 +144,12 @@ def everything(method, batch):
     cell = hidden[:, :: encoder.stride // encoder.patch, :: encoder.stride // encoder.patch]
     queries = features.flatten(2).transpose(1, 2)
     if method.keep_hidden:
-        guided = method.fusion(queries, every, context, every)
+        guided = method.fusion(queries, every, [(context, every)])
     else:
         part = [c[None] for c in (every[0][cell[i].flatten()] for i in range(2))]
         guided = torch.cat(
             [
-                method.fusion(queries[i, None], every[i, None], context[i, None][:, p[0]], p)
+                method.fusion(queries[i, None], every[i, None], [(context[i, None][:, p[0]], p)])
                 for i, p in enumerate(part)
             ]
         )
@@ -181,13 +181,14 @@ def test_without_weight_on_knowledge_it_is_simmim_to_the_bit():
 
 
 def test_the_weights_of_the_losses_weigh():
-    torch.manual_seed(0)
-    one = SGMIM(tiny("vit"))
-    batch = batch_for(one)
-    plain = one(batch)
-    one.image_weight, one.knowledge_weight = 2.0, 0.1
-    torch.testing.assert_close(one(batch)["image"], 2.0 * plain["image"])
-    torch.testing.assert_close(one(batch)["depth"], 0.1 * plain["depth"])
+    losses = []
+    for options in ({}, {"image_weight": 2.0, "knowledge_weight": 0.1}):
+        torch.manual_seed(0)
+        method = SGMIM(tiny("vit"), **options)
+        losses.append(method(batch_for(method)))
+    plain, weighed = losses
+    torch.testing.assert_close(weighed["image"], 2.0 * plain["image"])
+    torch.testing.assert_close(weighed["depth"], 0.1 * plain["depth"])
 
 
 @pytest.mark.parametrize("options, sees_places", [({}, True), (PAPER_CODE, False)])
@@ -197,8 +198,8 @@ def test_only_positions_let_the_fusion_tell_places_apart(options, sees_places):
     features, context = torch.randn(1, 5, 48), torch.randn(1, 7, 48)
     cells, places = torch.arange(5)[None], torch.arange(7)[None]
     moved = torch.randperm(7)
-    one = fusion(features, cells, context, places)
-    other = fusion(features, cells, context[:, moved], places)
+    one = fusion(features, cells, [(context, places)])
+    other = fusion(features, cells, [(context[:, moved], places)])
     assert torch.allclose(one, other, atol=1e-5) != sees_places
 
 

@@ -13,25 +13,29 @@ The guidance knows depth only where the image is hidden, and is asked for it whe
 visible: so the image features must say how what is seen relates to what is not. The image encoder
 is given no depth at all and transfers without any.
 
+Any map guides as depth does, and several do at once: each has an extractor, a head and a loss of
+its own (guidance.py), and one fusion is asked for all of them.
+
 Only what counts is computed: features of the squares of depth that are shown, answers of the cells
 that are asked, pixels where the image is hidden. Neither extractor nor heads look across the edge
 of a cell and queries do not see each other, so the loss and its gradients are those of the whole.
 """
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgmim.encoders.base import Encoder
-from sgmim.errors import ConfigurationError
-from sgmim.extractors import Convolutional, Pointwise, Siamese, Transformer
 from sgmim.fusion import Fusion
+from sgmim.guidance import Extractor, Guidance, Guide, Loss, Target, gathered, own
 from sgmim.layers import PixelHead, mask_token, take, tokens
-from sgmim.losses import painted_l1, trimmed_standardized
+from sgmim.losses import painted_l1
 from sgmim.masking import Part, RandomMask, keys, only
 from sgmim.objective import Batch, Losses, Objective, Pictures
+from sgmim.views import Map
 
 # The authors' first commit, two weeks before the paper: patch merging without activation, hidden
 # depth as constant tokens in the context, no positions.
@@ -48,26 +52,33 @@ class SGMIM(Objective):
     Args:
         encoder: any.
         knowledge: name of the map that guides.
-        channels: of that map.
+        guides: the maps that guide, where there are several; what one leaves out is as below.
+        channels: of a map; 3 of normals, else 1, if not given.
         mask_ratio: share of the image that is hidden.
         mask_size: pixels a side of the squares that are hidden; a multiple of the encoder's stride.
-        guidance_mask: where the map is hidden from the guidance, which is asked for it there.
+        guidance_mask: where a map is hidden from the guidance, which is asked for it there.
             "complement": where the image is visible (paper); "random": drawn by itself, in the same
             ratio (Table 6); "same": where the image is hidden; "none": shown and asked everywhere.
-        extractor: what makes features of the map (extractors.py, Table 5).
+        share: of several maps, "all" are shown wherever one would be, or they are dealt out at
+            random ("partition"): each square shows one of them.
+        extractor: what makes features of a map (extractors.py, Table 5; pointnet.py).
         mlp_ratio: of the extractor "mlp", hidden over full width.
+        target: what is asked for: the "map" itself, or "coordinates" or "normals" of the points in
+            space that depth is of. These take a camera; see docs/paper.md for relative depth.
+        loss: of what is asked for (losses.py). "auto": "cosine" for normals, "cross_entropy" for a
+            map of classes or segments, else "l1".
         positions: that the fusion is given (fusion.py).
         fusion_blocks: cross-attention blocks.
         fusion_heads: heads of each.
-        hidden_context: "drop" cells of the map that are hidden, or "keep" them as constants.
+        hidden_context: "drop" cells of a map that are hidden, or "keep" them as constants.
         image_weight: of the image's loss.
-        knowledge_weight: of the map's loss; with 0 there is no guidance, and this is SimMIM.
-        standardize_eps: inside the root of the map's deviation (losses.trimmed_standardized).
+        knowledge_weight: of a map's loss; with 0 there is no guidance, and this is SimMIM.
+        standardize_eps: inside the root of a map's deviation (losses.trimmed_standardized).
 
     Raises:
         ConfigurationError: squares that do not tile the image or cut cells of the feature map,
-            heads that do not divide its channels, fewer than one of heads or blocks, or a negative
-            mlp_ratio.
+            heads that do not divide its channels, fewer than one of heads or blocks, a negative
+            mlp_ratio, or options of a map that do not go together.
     """
 
     def __init__(
@@ -75,12 +86,16 @@ class SGMIM(Objective):
         encoder: Encoder,
         *,
         knowledge: str = "depth",
-        channels: int = 1,
+        guides: dict[str, Guide] | None = None,
+        channels: int | None = None,
         mask_ratio: float = 0.6,
         mask_size: int = 32,
         guidance_mask: Literal["complement", "random", "same", "none"] = "complement",
-        extractor: Literal["mlp", "patch_merge", "transformer", "siamese", "conv"] = "mlp",
+        share: Literal["all", "partition"] = "all",
+        extractor: Extractor = "mlp",
         mlp_ratio: float = 0.125,
+        target: Target = "map",
+        loss: Loss = "auto",
         positions: Literal["sincos", "learned", "none"] = "sincos",
         fusion_blocks: int = 1,
         fusion_heads: int = 8,
@@ -90,26 +105,33 @@ class SGMIM(Objective):
         standardize_eps: float = 1e-6,
     ):
         super().__init__()
-        self.knowledge, self.guidance_mask = knowledge, guidance_mask
-        self.image_weight, self.knowledge_weight = image_weight, knowledge_weight
-        self.keep_hidden, self.standardize_eps = hidden_context == "keep", standardize_eps
+        self.guidance_mask, self.image_weight = guidance_mask, image_weight
+        self.keep_hidden, self.is_dealt = hidden_context == "keep", share == "partition"
         self.encoder = encoder
         self.mask = RandomMask(encoder, ratio=mask_ratio, size=mask_size)
         self.token = mask_token(encoder.patch_dim)
         self.head = PixelHead(encoder.dim, encoder.stride, encoder.channels)
-        self.needs = ("image",)
-        if not knowledge_weight:
+        usual = Guide(
+            channels=channels, extractor=extractor, mlp_ratio=mlp_ratio, target=target, loss=loss,
+            weight=knowledge_weight, standardize_eps=standardize_eps, portion=1.0,
+        )  # fmt: skip
+        told = {name: each.over(usual) for name, each in (guides or {knowledge: usual}).items()}
+        self.guides = [Guidance(name, each, encoder) for name, each in told.items() if each.weight]
+        self.needs = ("image", *dict.fromkeys(name for each in self.guides for name in each.needs))
+        if not self.guides:
             return
-        if mask_size % encoder.stride:
-            near = encoder.stride * max(1, round(mask_size / encoder.stride))
-            raise ConfigurationError(
-                f"squares of {mask_size} pixels cut the cells of {encoder.stride} pixels that are "
-                f"guided: the nearest mask_size is {near}"
-            )
-        self.needs = ("image", knowledge)
-        self.extractor = _extractor(extractor, encoder, channels, mlp_ratio, self.keep_hidden)
-        self.fusion = Fusion(encoder, blocks=fusion_blocks, heads=fusion_heads, positions=positions)
-        self.knowledge_head = PixelHead(encoder.dim, encoder.stride, channels)
+        self.mask.check_cells()
+        self.extractor = gathered(
+            {
+                each.name: each.extractor(encoder, keep_hidden=self.keep_hidden)
+                for each in self.guides
+            }
+        )
+        self.fusion = Fusion(
+            encoder, blocks=fusion_blocks, heads=fusion_heads, positions=positions,
+            maps=len(self.guides),
+        )  # fmt: skip
+        self.knowledge_head = gathered({each.name: each.head(encoder) for each in self.guides})
 
     @classmethod
     def paper_code(cls, encoder: Encoder, **options: Any) -> "SGMIM":
@@ -123,23 +145,15 @@ class SGMIM(Objective):
         cells = self.mask.part(hidden).cells
         painted = painted_l1(self.head, take(features, cells), only(image, hidden), cells)
         losses = {"image": self.image_weight * painted}
-        if self.knowledge_weight:
-            known = trimmed_standardized(batch[self.knowledge], eps=self.standardize_eps)
+        if self.guides:
             shown, asked = self._parts(hidden, drawn)
-            guided = self._guided(features, known, shown, asked, asked.cells)
-            wanted = only(known, asked.at(self.encoder.patch))
-            error = painted_l1(self.knowledge_head, guided, wanted, asked.cells)
-            losses[self.knowledge] = self.knowledge_weight * error
+            views = [each.view(batch) for each in self.guides]
+            shares = self._shares(shown, drawn)
+            guided = self._guided(features, [view.given for view in views], shares, asked.cells)
+            for each, view in zip(self.guides, views, strict=True):
+                head = own(self.knowledge_head, each.name)
+                losses[each.name] = each.loss(head, guided, view, asked.cells)
         return losses
-
-    def no_decay(self) -> set[str]:
-        spared = super().no_decay()
-        for name, module in self.named_modules():
-            if isinstance(module, Fusion) and module.position is not None:
-                spared.add(f"{name}.position")
-            if isinstance(module, Encoder) and name != "encoder":
-                spared |= {f"{name}.{parameter}" for parameter in module.no_decay()}
-        return spared
 
     def pictures(self, batch: Batch) -> Pictures:
         image, drawn = batch["image"], keys(batch)
@@ -152,19 +166,16 @@ class SGMIM(Objective):
             "image, hidden": seen,
             "image, painted": seen.where(seen.isfinite(), painted),
         }
-        if self.knowledge_weight:
-            known = trimmed_standardized(batch[self.knowledge], eps=self.standardize_eps)
+        if self.guides:
             shown, asked = self._parts(hidden, drawn)
+            views, shares = [each.view(batch) for each in self.guides], self._shares(shown, drawn)
             everywhere = torch.arange(features[0, 0].numel(), device=image.device)
-            everywhere = everywhere.expand(len(image), -1)
-            guided = self._guided(tokens(features), known, shown, asked, everywhere)
-            answer = self.knowledge_head.paint(guided.transpose(1, 2).view_as(features)).float()
-            patch = self.encoder.patch
-            pictures |= {
-                self.knowledge: known,
-                f"{self.knowledge}, shown": only(known, shown.at(patch)),
-                f"{self.knowledge}, predicted": only(answer, asked.at(patch)),
-            }
+            everywhere, given = everywhere.expand(len(image), -1), [view.given for view in views]
+            guided = self._guided(tokens(features), given, shares, everywhere)
+            guided, where = guided.transpose(1, 2).view_as(features), asked.at(self.encoder.patch)
+            for each, view, part in zip(self.guides, views, shares, strict=True):
+                head, seen = own(self.knowledge_head, each.name), part.at(self.encoder.patch)
+                pictures |= each.pictures(head, guided, view, seen, where)
         return pictures
 
     def _parts(self, hidden: Bool[Tensor, "b h w"], drawn: Int[Tensor, " b"]) -> tuple[Part, Part]:
@@ -178,27 +189,25 @@ class SGMIM(Objective):
         asked = hidden if self.guidance_mask == "same" else self.mask(drawn, stream=1)
         return part(~asked, squares - count), part(asked)
 
+    def _shares(self, shown: Part, drawn: Int[Tensor, " b"]) -> list[Part]:
+        """What each map shows of the part that is shown."""
+        if not self.is_dealt or len(self.guides) == 1:
+            return [shown] * len(self.guides)
+        portions = [cast(float, each.options.portion) for each in self.guides]
+        return self.mask.dealt(shown, portions, drawn, stream=2)
+
     def _guided(
         self,
         features: Float[Tensor, "b n d"],
-        known: Float[Tensor, "b c H W"],
-        shown: Part,
-        asked: Part,
+        given: Sequence[Map],
+        shown: Sequence[Part],
         cells: Int[Tensor, "b m"],
     ) -> Float[Tensor, "b m d"]:
-        """The features of some cells, guided by the part of the map that is shown."""
-        hidden = asked if self.keep_hidden and self.guidance_mask != "none" else None
-        context = self.extractor(known.nan_to_num(), shown, hidden, self.encoder)
-        places = shown.cells if hidden is None else torch.cat([shown.cells, hidden.cells], dim=1)
-        return self.fusion(take(features, cells), cells, context, places)
-
-
-def _extractor(
-    name: str, encoder: Encoder, channels: int, mlp_ratio: float, keep_hidden: bool
-) -> nn.Module:
-    if name in ("mlp", "patch_merge"):
-        return Pointwise(encoder, channels, mlp_ratio=mlp_ratio if name == "mlp" else 0.0)
-    if name == "conv":
-        return Convolutional(encoder, channels)
-    kind = Transformer if name == "transformer" else Siamese
-    return kind(encoder, channels, keep_hidden=keep_hidden)
+        """The features of some cells, guided by the part of every map that it shows."""
+        contexts = []
+        for each, known, part in zip(self.guides, given, shown, strict=True):
+            hidden = self.mask.rest(part) if self.keep_hidden else None
+            context = own(self.extractor, each.name)(known, part, hidden, self.encoder)
+            places = part.cells if hidden is None else torch.cat([part.cells, hidden.cells], dim=1)
+            contexts.append((context, places))
+        return self.fusion(take(features, cells), cells, contexts)
