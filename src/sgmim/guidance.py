@@ -119,6 +119,8 @@ class Guidance:
             )
         if classes and self.wanted != "classes":
             raise ConfigurationError(f"{self.wanted} are no classes, which cross_entropy is for")
+        if (self.options.portion or 0) <= 0:
+            raise ConfigurationError(f"the portion of {name} is above 0: leave it out by weight 0")
         if "camera" in self.needs and (self.channels > 1 or name in AUTO):
             raise ConfigurationError(f"points in space are made of depth, not of {name}")
 

@@ -7,17 +7,18 @@ A command's parser gathers callables under names ("encoder", "data"); a keyword 
 import inspect
 import re
 from argparse import ArgumentError
+from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from importlib import import_module, resources
 from pathlib import Path
 from pkgutil import iter_modules
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from sgmim.errors import ConfigurationError, FileError, nearest, unknown
+from sgmim.mistakes import holds_dataclass, mistake, taken
 from sgmim.objective import Objective
 from sgmim.plain_values import read_recipe, refuse_classes
 
@@ -67,16 +68,19 @@ class Parser(ArgumentParser):
             if not isinstance(config.get(part, Namespace()), Namespace):
                 raise ConfigurationError(f"{part} takes names with values, not {config[part]!r}")
         for option in config.keys():  # noqa: SIM118  (jsonargparse's: of all levels)
-            if config[option] is None and "null" not in self._taken(option):
-                raise ConfigurationError(self._mistyped(option, "null"))
+            if config[option] is None and "null" not in taken(self._kind(option)):
+                raise ConfigurationError(self._mistyped(option, "None"))
 
     def _explained(self, message: str) -> str:
         """What jsonargparse says of a mistake, in one line and without Python's names for types."""
         if stranger := re.search(r"unrecognized arguments: (--[^\s=]+)", message):
             return f"no option {self._near(stranger[1])}; see '{self.prog} --help'"
+        wrong = re.search(r'Parser key "([^"]+)":.*(?:Got|Given) value: (.*)', message, re.S)
+        if wrong and holds_dataclass(self._kind(wrong[1])):
+            return self._mistyped(*wrong.groups())
         if stranger := re.search(r"Option '(.+?)' is not accepted", message):
             return f"no option {self._near('--' + stranger[1])}, which the recipe speaks of"
-        if wrong := re.search(r'Parser key "([^"]+)":.*(?:Got|Given) value: (.*)', message, re.S):
+        if wrong:
             return self._mistyped(*wrong.groups())
         return re.sub(r"\s*\n\s*", " ", message.strip())
 
@@ -85,14 +89,24 @@ class Parser(ArgumentParser):
         return f"{word}{nearest(word, known)}"
 
     def _mistyped(self, option: str, value: str) -> str:
+        given, kind = _read(value), self._kind(option)
         if inside := re.match(r"NestedArg\(key='(.*)', val='?(.*?)'?\)", value):
-            value = f"{inside[1]}: {inside[2]}"
-        kinds = self._taken(option)
-        return f"--{option} takes {' or '.join(kinds)}, not {value}{nearest(value, kinds)}"
+            name, nested = inside.groups()
+            given = {name: _read(nested)} if is_dataclass(next(iter(get_args(kind)), None)) else ""
+            given = given or f"{name}: {nested}"
+        return mistake(f"--{option}", kind, given)
 
-    def _taken(self, option: str) -> list[str]:
+    def _kind(self, option: str) -> Any:
         action = self._option_string_actions.get(f"--{option}")
-        return taken(getattr(action, "_typehint", type(None)))
+        return getattr(action, "_typehint", type(None))
+
+
+def _read(value: str) -> Any:
+    """What Python wrote as a value; text that is none stays as it is."""
+    try:
+        return literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
 
 
 def arguments(build: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,25 +126,6 @@ def _shaped(kind: Any, value: Any) -> Any:
         if is_dataclass(inside) or get_origin(inside) is dict:
             return _shaped(inside, value)
     return dict(value)
-
-
-WORDS = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
-WORDS |= {Path: "a path", type(None): "null", Any: "anything"}
-
-
-def taken(type_: Any) -> list[str]:
-    """What an option of some type can be, in words."""
-    inside, origin = get_args(type_), get_origin(type_)
-    if origin is Literal:
-        return [str(choice) for choice in inside]
-    if origin in (Union, UnionType):
-        return [word for kind in inside for word in taken(kind)]
-    if origin is tuple:
-        places = ["..." if kind is Ellipsis else taken(kind)[0] for kind in inside]
-        return [f"[{', '.join(places)}]"]
-    if origin is dict:
-        return [f"{{name: {taken(inside[1])[0]}, ...}}"]
-    return [WORDS.get(type_, str(type_))]
 
 
 def find(room: str, name: str) -> Any:
