@@ -8,7 +8,7 @@ import inspect
 import re
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from importlib import import_module, resources
 from pathlib import Path
 from pkgutil import iter_modules
@@ -130,6 +130,8 @@ def taken(type_: Any) -> list[str]:
         return [f"[{', '.join(places)}]"]
     if origin is dict:
         return [f"{{name: {taken(inside[1])[0]}, ...}}"]
+    if is_dataclass(type_):
+        return [f"{{{', '.join(f'{field.name}: ...' for field in fields(type_))}}}"]
     return [WORDS.get(type_, str(type_))]
 
 

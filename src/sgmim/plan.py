@@ -75,6 +75,11 @@ class Plan:
                 raise ConfigurationError(f"{name} is 0 or more, not {getattr(self, name)}")
         if self.ema >= 1:
             raise ConfigurationError(f"a moving average with a decay of {self.ema} never moves")
+        if self.floor_epochs >= self.epochs:
+            raise ConfigurationError(
+                f"floor_epochs={self.floor_epochs:g} are some of the epochs, which are "
+                f"{self.epochs:g}: none would be left before them"
+            )
         if self.batch % self.accumulate:
             raise ConfigurationError(
                 f"a batch of {self.batch} images cannot be split into {self.accumulate} parts"

@@ -38,7 +38,7 @@ class Weights:
             ("depth"): where it jumps.
         size: pixels a side of the patches that have one weight each (KAMIM's w_ps); it divides the
             image.
-        temperature: T, the lower the more uneven; with inf every weight is 1.
+        temperature: T, the lower the more uneven; with infinity (.inf) every weight is 1.
         normalize: the weights of an image are divided by their "min" (KAMIM), their "mean", or by
             nothing ("none").
         raster: how keypoints are drawn. "ring": as KAMIM's code does; of ORB and SIFT, whose points

@@ -34,7 +34,7 @@ class KAMIM(Objective):
         raster: how keypoints are drawn (weighting.Weights). "ring" as the authors' code does,
             "point" as their paper says: at one temperature two very different methods.
         weight_size: pixels a side of the patches that have one weight each: the paper's w_ps.
-        temperature: T, the lower the more uneven; with inf this is SimMIM.
+        temperature: T, the lower the more uneven; with infinity (.inf) this is SimMIM.
         weight_norm: what the weights of an image are divided by.
         radius: of the raster "disk", pixels.
         sigma: of the raster "gaussian", pixels.
