@@ -103,5 +103,8 @@ def batch_for(method, size=2):
         "image": torch.randn(size, method.encoder.channels, height, width),
         "depth": torch.rand(size, 1, height, width),
         "normals": torch.randn(size, 3, height, width),
+        "edges": torch.rand(size, 1, height, width) ** 4,
+        "fast": (torch.rand(size, 1, height, width) < 0.02).float(),
+        "orb_rings": (torch.rand(size, 1, height, width) < 0.1).float(),
         "key": torch.arange(size) + 7,
     }

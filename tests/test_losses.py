@@ -41,6 +41,24 @@ def test_every_channel_is_standardized_for_itself():
     torch.testing.assert_close(both[:, :1], trimmed_standardized(one))
 
 
+def test_weights_count_errors_as_often_and_leave_the_divisor_alone():
+    head, features, image = PixelHead(6, 4), torch.randn(2, 6, 6), torch.randn(2, 3, 8, 12)
+    cells, weights = torch.arange(6).expand(2, -1), torch.rand(2, 1, 8, 12) + 1
+    painted = head.paint(features.transpose(1, 2).unflatten(2, (2, 3)))
+    hidden = torch.rand(2, 1, 8, 12) < 0.5
+    hidden[1] = hidden[0].flip(1)  # as many in both
+    ours = painted_l1(head, features, image.where(hidden, torch.nan), cells, weights)
+    theirs = (weights * (image - painted).abs() * hidden).sum() / hidden.sum() / 3
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_weights_of_1_change_nothing_to_the_bit():
+    head, features, image = PixelHead(6, 4), torch.randn(2, 6, 6), torch.randn(2, 3, 8, 12)
+    cells = torch.arange(6).expand(2, -1)
+    plain = painted_l1(head, features, image, cells)
+    assert torch.equal(plain, painted_l1(head, features, image, cells, torch.ones(2, 1, 8, 12)))
+
+
 def test_no_gradient_comes_from_where_nothing_is_asked():
     head, features = PixelHead(6, 4), torch.randn(2, 4, 6, requires_grad=True)
     target = torch.randn(2, 3, 8, 8)

@@ -28,7 +28,7 @@ from sgmim.sources import make_source
 ROOMS = {"pretrain": ("methods", "method"), "finetune": ("tasks", "task")}
 IMAGENET, KITTI = 1_281_167, 23_158  # images to train on
 EPOCH = IMAGENET // 1024
-PAPER = sorted(name for name in recipes() if not name.startswith("demo_"))
+PAPER = sorted(name for name in recipes() if not name.startswith(("demo_", "kamim_")))
 ON_KITTI = [name for name in PAPER if name.startswith("kitti_")]
 TO_PRETRAIN = [name for name in PAPER if name not in ON_KITTI]
 KINDS = {"vit": Beit, "swin": SwinTransformer, "swinv2": SwinTransformerV2}

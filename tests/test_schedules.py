@@ -2,11 +2,13 @@ import pytest
 import torch
 
 from conftest import golden
+from sgmim.plan import Plan
 from sgmim.schedules import (
     Cosine,
     CosineAfterWarmup,
     Multistep,
     OneStepLate,
+    SawTooth,
     UpAndDown,
     scaled_lr,
 )
@@ -94,6 +96,34 @@ def test_a_cosine_ends_at_its_smallest_rate_and_stays_there(kind, warmup):
     schedule = kind(lr=1.0, steps=20, warmup=warmup, min_lr=0.25)
     assert schedule(20) == schedule(1000) == 0.25
     assert all(0 <= schedule(step) <= 1 for step in range(20))
+
+
+def test_kamim_s_loop_runs_through_two_epochs_of_the_schedule_in_each():
+    """As it goes: the rate is set after every second micro-batch, by the number of the latter."""
+    epoch, schedule = 7, Cosine(lr=1.0, steps=70, warmup=7, warmup_lr=1e-3, min_lr=1e-2)
+    theirs, rate = [], schedule(0)
+    for number in range(12):
+        for micro_batch in range(2 * epoch):
+            if micro_batch % 2:
+                theirs.append(rate)
+                rate = schedule(number * epoch + micro_batch)
+    saw_tooth = SawTooth(schedule, epoch)
+    assert [saw_tooth(step) for step in range(12 * epoch)] == theirs
+    assert saw_tooth(3 * epoch) < saw_tooth(3 * epoch + 1)  # back by an epoch, so up
+    assert [SawTooth(schedule, epoch, 1)(s) for s in range(70)] == [
+        OneStepLate(schedule)(s) for s in range(70)
+    ]
+
+
+def test_the_last_epochs_are_level_where_the_plan_says_so():
+    options = {"batch": 4, "lr_per": 0, "lr": 1.0, "min_lr": 0.25, "warmup_epochs": 2.0}
+    plain = Plan(epochs=10.0, **options).schedule_for(40)
+    for schedule in ("cosine", "late_cosine", "saw_tooth"):
+        longer = Plan(epochs=13.0, floor_epochs=3.0, schedule=schedule, **options)
+        assert longer.length(40) == 130
+        rates = [longer.schedule_for(40)(step) for step in range(130)]
+        assert rates[101:] == [0.25] * 29
+        assert schedule != "cosine" or rates[:100] == [plain(step) for step in range(100)]
 
 
 def test_the_rate_of_the_paper_follows_from_its_batch():

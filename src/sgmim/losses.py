@@ -14,6 +14,7 @@ def painted_l1(
     features: Float[Tensor, "b m d"],
     target: Float[Tensor, "b c H W"],
     cells: Int[Tensor, "b m"],
+    weights: Float[Tensor, "b 1 H W"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean absolute error of what `head` paints in some cells, given their features and places.
 
@@ -21,11 +22,17 @@ def painted_l1(
     depends on no other, so with the target where an image is hidden this is SimMIM's formula
     sum(|x - y| * mask) / sum(mask) / channels, at the cost of a part. Each image is averaged by
     itself, then the batch, so that parts of a batch add up to the whole.
+
+    With `weights` (weighting.py) every error counts so many times, and is divided by as much as
+    before: KAMIM's sum(weight * |x - y| * mask) / sum(mask) / channels, which grows with them.
     """
     painted = head(features).float()  # (b, m, c * stride * stride)
     wanted = take(patches(target.float(), head.stride), cells)
     asked = wanted.isfinite()
     error = (painted - wanted.nan_to_num()).abs() * asked
+    if weights is not None:
+        weight = take(patches(weights, head.stride), cells)  # (b, m, stride * stride)
+        error = error * weight.repeat(1, 1, target.shape[1])
     return mean_where(error, asked)
 
 

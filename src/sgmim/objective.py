@@ -34,6 +34,14 @@ class Objective(nn.Module):
         """What it sees and what it makes of it, for people to look at."""
         raise NotImplementedError
 
+    def warnings(self, batch: Batch) -> list[str]:
+        """What is to be told before the first step, a line each, in view of a first batch.
+
+        Raises:
+            DataError: the maps cannot be what they are called.
+        """
+        return []
+
     def no_decay(self) -> set[str]:
         """Names of the tokens, positions and scales that weight decay spares."""
         return {

@@ -25,6 +25,10 @@ from sgmim.plain_values import read_recipe, refuse_classes
 RECIPES = Path(str(resources.files("sgmim") / "recipes"))
 
 
+# how jsonargparse writes a dataclass that it has read
+TAKEN = r"Namespace\(class_path='[^']*', init_args=Namespace\(.*?\), __subclasses_disabled__=True\)"
+
+
 class Parser(ArgumentParser):
     """Reads options and recipes; what it does not know it refuses with the nearest that it does."""
 
@@ -102,9 +106,10 @@ class Parser(ArgumentParser):
 
 
 def _read(value: str) -> Any:
-    """What Python wrote as a value; text that is none stays as it is."""
+    """What Python wrote as a value; text that is none stays as it is, and of a mapping with several
+    parts those that jsonargparse has taken are left empty."""
     try:
-        return literal_eval(value)
+        return literal_eval(re.sub(TAKEN, "{}", value))
     except (ValueError, SyntaxError):
         return value
 

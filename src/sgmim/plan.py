@@ -22,10 +22,12 @@ class Plan:
         lr_per: images that the rates are for; 0 takes them as they are. SimMIM and its family say
             512, MAE's family 256.
         schedule: "cosine" and "multistep" are SimMIM's and SG-MIM's, "late_cosine" MAE's,
-            "up_and_down" that of MIM-Depth-Estimation, "constant" stays after the warm-up.
+            "up_and_down" that of MIM-Depth-Estimation, "saw_tooth" the cosine as KAMIM's code
+            follows it by mistake, "constant" stays after the warm-up.
         warmup_epochs: epochs of rising rate.
         warmup_lr: rate of the first step.
         min_lr: rate of the last.
+        floor_epochs: how many of the epochs come after a cosine has ended, at min_lr.
         milestones: epochs after which a multistep schedule goes down.
         gamma: and by which factor.
         clip: largest norm of a gradient; 0 is no limit.
@@ -44,10 +46,13 @@ class Plan:
     accumulate: int = 1
     lr: float = 2e-4
     lr_per: int = 512
-    schedule: Literal["cosine", "multistep", "late_cosine", "up_and_down", "constant"] = "cosine"
+    schedule: Literal[
+        "cosine", "multistep", "late_cosine", "up_and_down", "saw_tooth", "constant"
+    ] = "cosine"
     warmup_epochs: float = 10.0
     warmup_lr: float = 1e-6
     min_lr: float = 1e-5
+    floor_epochs: float = 0.0
     milestones: tuple[float, ...] = (700.0,)
     gamma: float = 0.1
     clip: float = 5.0
@@ -64,11 +69,17 @@ class Plan:
             value = getattr(self, name)
             if value is not None and not 0 < value < inf:
                 raise ConfigurationError(f"{name} is above 0, not {value}")
-        for name in ("lr_per", "warmup_epochs", "clip", "ema", "save_every", "pictures_every"):
+        unlimited = ("lr_per", "warmup_epochs", "clip", "ema", "save_every", "pictures_every")
+        for name in (*unlimited, "floor_epochs"):
             if not 0 <= getattr(self, name) < inf:
                 raise ConfigurationError(f"{name} is 0 or more, not {getattr(self, name)}")
         if self.ema >= 1:
             raise ConfigurationError(f"a moving average with a decay of {self.ema} never moves")
+        if self.floor_epochs >= self.epochs:
+            raise ConfigurationError(
+                f"floor_epochs={self.floor_epochs:g} are some of the epochs, which are "
+                f"{self.epochs:g}: none would be left before them"
+            )
         if self.batch % self.accumulate:
             raise ConfigurationError(
                 f"a batch of {self.batch} images cannot be split into {self.accumulate} parts"
@@ -93,14 +104,18 @@ class Plan:
         steps, epoch = self.length(images), self._epoch(images)
         warmup = min(round(self.warmup_epochs * epoch), steps // 2)
         first, last = self._scaled(self.warmup_lr), self._scaled(self.min_lr)
+        falling = max(steps - round(self.floor_epochs * epoch), 1)
         match self.schedule:
-            case "cosine":
-                return schedules.Cosine(
-                    lr=self.rate, steps=steps, warmup=warmup, warmup_lr=first, min_lr=last
+            case "cosine" | "saw_tooth":
+                cosine = schedules.Cosine(
+                    lr=self.rate, steps=falling, warmup=warmup, warmup_lr=first, min_lr=last
                 )
+                if self.schedule == "cosine":
+                    return cosine
+                return schedules.SawTooth(cosine, epoch=max(round(epoch), 1))
             case "late_cosine":
                 return schedules.CosineAfterWarmup(
-                    lr=self.rate, steps=steps, warmup=warmup, warmup_lr=first, min_lr=last
+                    lr=self.rate, steps=falling, warmup=warmup, warmup_lr=first, min_lr=last
                 )
             case "up_and_down":
                 if not self.steps and self.epochs >= 2:  # the last of an odd number has min_lr

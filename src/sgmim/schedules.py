@@ -98,6 +98,26 @@ class OneStepLate:
         return self.schedule(max(step - 1, 0))
 
 
+@dataclass(frozen=True)
+class SawTooth:
+    """A schedule as KAMIM's own loop follows it, for runs that are to equal the authors'.
+
+    There the rate is set after every step of the optimizer to that of step
+    epoch * steps + micro-batch: with two micro-batches a step each epoch runs through two epochs of
+    the schedule, and the next begins where this one was half-way.
+    """
+
+    schedule: Schedule
+    epoch: int  # steps of one
+    micro_batches: int = 2  # a step has, in the authors' runs; it need not be so here
+
+    def __call__(self, step: int) -> float:
+        if step == 0:
+            return self.schedule(0)
+        epoch, place = divmod(step - 1, self.epoch)
+        return self.schedule(epoch * self.epoch + (place + 1) * self.micro_batches - 1)
+
+
 def scaled_lr(base: float, batch: int, *, per: int = 512) -> float:
     """The rate for a batch of this many images over all devices and accumulated micro-batches.
 

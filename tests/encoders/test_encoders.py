@@ -6,6 +6,7 @@ import torch
 
 from conftest import TINY, tiny
 from sgmim.encoders import encoder_names, make_encoder
+from sgmim.encoders.files import load_encoder, save_encoder
 from sgmim.errors import ConfigurationError
 from sgmim.masking import RandomMask, refine
 
@@ -138,6 +139,33 @@ def test_weights_that_timm_has_are_a_start(name, tmp_path):
     for key, tensor in encoder.backbone.state_dict().items():
         start = theirs[key if key in theirs else f"fc_{key}"]
         assert tensor.shape != start.shape or torch.equal(tensor, start), key
+
+
+@pytest.mark.parametrize("name, width", [("tiny", 192), ("small", 384), ("base", 768)])
+def test_kamim_s_vits_are_plain_but_for_the_eps_of_their_norms(name, width):
+    with torch.device("meta"):
+        ours = make_encoder(f"kamim_vit_{name}_patch16").backbone
+        plain = make_encoder(f"vit_{name}_patch16_224").backbone
+    assert ours.num_features == width and ours.blocks[3].norm1.eps == ours.norm.eps == 1e-12
+    shapes = [{n: p.shape for n, p in vit.named_parameters()} for vit in (ours, plain)]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_kamim_vit_begins_as_hugging_face_s_and_is_rebuilt_by_its_name(tmp_path):
+    encoder = make_encoder("kamim_vit_tiny_patch16", image_size=64, options={"depth": 2})
+    vit = encoder.backbone
+    for weight in (vit.patch_embed.proj.weight, vit.pos_embed, vit.cls_token):
+        assert weight.std().item() == pytest.approx(0.02, rel=0.2)
+    save_encoder(encoder, tmp_path)
+    again, _ = load_encoder(tmp_path)
+    image = torch.randn(1, 3, 64, 64)
+    assert again.name == encoder.name and torch.equal(again(image), encoder(image))
+    assert again.another(1).backbone.norm.eps == 1e-12
+
+
+def test_a_kamim_vit_has_no_weights_at_timm_s():
+    with pytest.raises(ConfigurationError, match="give a checkpoint as --init"):
+        make_encoder("kamim_vit_tiny_patch16", pretrained=True)
 
 
 def test_every_name_it_lists_is_one_it_can_make():

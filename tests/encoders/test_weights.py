@@ -9,11 +9,14 @@ from conftest import case, tiny
 from sgmim.encoders import make_encoder
 from sgmim.encoders.weights import convert, load_into
 from sgmim.errors import DataError
+from sgmim.layers import tokens
 
 FULL_SIZE = {
     "simmim_swin_base_192_w6": ("swin_base_patch4_window7_224", 192, 6),
     "simmim_vit_base_224": ("simmim_vit_base_patch16", 224, None),
     "sgmim_swin_base_192_w6": ("swin_base_patch4_window7_224", 192, 6),
+    "kamim_vit_base_192": ("kamim_vit_base_patch16", 192, None),
+    "kamim_swin_tiny_192": ("swin_tiny_patch4_window7_224", 192, 6),
 }
 
 
@@ -31,8 +34,40 @@ def test_full_size_checkpoints_convert_with_nothing_unexplained(model):
         state = {key: torch.empty(shape) for key, (shape, _) in listed[model]["state_dict"].items()}
     source, converted = convert({"model": state})
     own = encoder.backbone.state_dict()
-    assert source in ("SimMIM", "SG-MIM")
+    assert source in ("SimMIM", "SG-MIM", "Hugging Face ViT", "Hugging Face Swin")
     assert {key: t.shape for key, t in converted.items()} == {k: t.shape for k, t in own.items()}
+
+
+@pytest.mark.parametrize("kind", ["vit", "swin"])
+def test_models_of_hugging_face_come_in_by_their_newest_names(kind):
+    transformers = pytest.importorskip("transformers")
+    shape = {"image_size": 64, "encoder_stride": 16 if kind == "vit" else 32}
+    if kind == "vit":
+        wide = {"hidden_size": 48, "intermediate_size": 192, "num_attention_heads": 3}
+        config = transformers.ViTConfig(**shape, **wide, num_hidden_layers=2)
+        theirs = transformers.ViTForMaskedImageModeling(config).vit
+        options = {"embed_dim": 48, "depth": 2, "num_heads": 3}
+        encoder = make_encoder("kamim_vit_tiny_patch16", image_size=64, options=options)
+    else:
+        small = {"embed_dim": 24, "depths": [1, 2, 1, 1], "num_heads": [3, 6, 12, 24]}
+        config = transformers.SwinConfig(**shape, **small, window_size=2, drop_path_rate=0.0)
+        theirs = transformers.SwinForMaskedImageModeling(config).swin
+        encoder = tiny("swin", (64, 64), window=2)
+    with torch.no_grad():
+        for parameter in theirs.parameters():  # also what begins as 0 or 1
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    report = load_into(encoder, {f"{kind}.{n}": t for n, t in theirs.state_dict().items()})
+    assert not report.missing and not report.dropped
+    image = torch.randn(2, 3, 64, 64)
+    expected = theirs.eval()(image).last_hidden_state[:, int(kind == "vit") :]
+    torch.testing.assert_close(tokens(encoder.eval()(image)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_queries_without_their_keys_are_left_alone():
+    state = {"vit.embeddings.cls_token": torch.ones(1, 1, 4)}
+    query = "vit.encoder.layer.0.attention.attention.query.weight"
+    _, converted = convert(state | {query: torch.ones(4, 4)})
+    assert set(converted) == {"cls_token", "blocks.0.attn.query.weight"}
 
 
 def test_weights_for_another_size_and_window_are_resized_and_it_says_so():

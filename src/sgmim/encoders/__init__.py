@@ -12,7 +12,13 @@ from timm.models.vision_transformer import VisionTransformer
 
 from sgmim.encoders.base import Encoder
 from sgmim.encoders.hierarchical import HierarchicalEncoder
-from sgmim.encoders.plain import SIMMIM_VIT, SIMMIM_VITS, PlainEncoder, init_simmim
+from sgmim.encoders.plain import (
+    KAMIM_VITS,
+    SIMMIM_VIT,
+    SIMMIM_VITS,
+    PlainEncoder,
+    init_simmim,
+)
 from sgmim.errors import ConfigurationError, DataError, listed, nearest
 
 __all__ = ["Encoder", "HierarchicalEncoder", "PlainEncoder", "encoder_names", "make_encoder"]
@@ -40,7 +46,8 @@ def make_encoder(
     """Build an encoder around a timm ViT, BEiT, Swin or SwinV2, for any image size.
 
     Args:
-        name: timm's name of the backbone, or simmim_vit_{tiny,small,base,large}_patch16, SimMIM's.
+        name: timm's name of the backbone, or simmim_vit_{tiny,small,base,large}_patch16, SimMIM's,
+            or kamim_vit_{tiny,small,base}_patch16, KAMIM's.
         image_size: pixels a side, or down and across.
         window: patches a side of Swin's windows, one number or one a stage; by default the
             backbone's own, or the nearest that fits the image.
@@ -97,7 +104,8 @@ def encoder_names() -> list[str]:
     """The names make_encoder knows."""
     known = [name for module in MODULES for name in timm.list_models(module=module)]
     other = ("*distilled*", "vit_base_mci_224")  # two heads; a stem of convolutions
-    return [*SIMMIM_VITS, *(n for n in known if not any(fnmatch(n, pattern) for pattern in other))]
+    known = [name for name in known if not any(fnmatch(name, pattern) for pattern in other)]
+    return [*SIMMIM_VITS, *KAMIM_VITS, *known]
 
 
 def _timm_name(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -1,16 +1,21 @@
 """ViT and BEiT: one resolution from first block to last, so hidden patches can also be left out."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import timm
 import torch
 from jaxtyping import Float, Int
-from timm.layers import PatchEmbed
+from timm.layers import LayerNorm, PatchEmbed
+from timm.models import register_model
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sgmim.encoders.base import Encoder
+from sgmim.errors import ConfigurationError
 from sgmim.layers import take
 
 # SimMIM's ViT is no plain ViT: one relative position bias shared by all blocks, no absolute
@@ -27,6 +32,10 @@ SIMMIM_VITS = {
     "simmim_vit_base_patch16": {},
     "simmim_vit_large_patch16": {"embed_dim": 1024, "num_heads": 16, "depth": 24},
 }
+# KAMIM's ViTs are Hugging Face's: plain, but for the eps of their norms and how they begin.
+KAMIM_VITS = {
+    f"kamim_vit_{size}_patch16": f"vit_{size}_patch16_224" for size in ("tiny", "small", "base")
+}
 
 
 def init_simmim(vit: Beit) -> None:
@@ -39,6 +48,30 @@ def init_simmim(vit: Beit) -> None:
                 nn.init.zeros_(module.bias)
     nn.init.trunc_normal_(vit.cls_token, std=0.02, a=-0.02, b=0.02)
     vit.fix_init_weight()
+
+
+def init_kamim(vit: Any) -> None:
+    """Hugging Face's initial weights: all of deviation 0.02, where timm leaves the patches as torch
+    has them and begins with a class token near zero."""
+    for weight in (vit.patch_embed.proj.weight, vit.pos_embed, vit.cls_token):
+        nn.init.trunc_normal_(weight, std=0.02)
+    nn.init.zeros_(vit.patch_embed.proj.bias)
+
+
+def _kamim_vit(name: str, base: str) -> Callable[..., nn.Module]:
+    def build(pretrained: bool = False, **options: Any) -> nn.Module:
+        if pretrained:
+            raise ConfigurationError(f"timm has no weights of {name}: give a checkpoint as --init")
+        vit = timm.create_model(base, norm_layer=partial(LayerNorm, eps=1e-12), **options)
+        init_kamim(vit)
+        return vit
+
+    build.__name__ = name
+    return build
+
+
+for _name, _base in KAMIM_VITS.items():  # timm is to rebuild them from name and options, as others
+    register_model(_kamim_vit(_name, _base))
 
 
 class PlainEncoder(Encoder):

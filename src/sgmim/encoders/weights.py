@@ -10,6 +10,7 @@ from timm.layers import resample_abs_pos_embed
 from timm.models import beit, swin_transformer
 from torch import Tensor
 
+from sgmim.encoders import hugging_face
 from sgmim.encoders.base import Encoder
 from sgmim.errors import DataError, listed
 
@@ -134,6 +135,8 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], Callable[[State], State]]] = {
     "SG-MIM": (("encoder.", "depth_encoder.", "fusion_blk_img."), _simmim),
     "MIM-Depth-Estimation": (("encoder.", "last_layer_depth."), _simmim),
     "SimMIM": (("encoder.", "decoder."), _simmim),
+    "Hugging Face ViT": (("vit.embeddings.",), hugging_face.to_timm),
+    "Hugging Face Swin": (("swin.embeddings.",), hugging_face.to_timm),
 }
 
 

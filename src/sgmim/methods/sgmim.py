@@ -36,6 +36,7 @@ from sgmim.losses import painted_l1
 from sgmim.masking import Part, RandomMask, keys, only
 from sgmim.objective import Batch, Losses, Objective, Pictures
 from sgmim.views import Map
+from sgmim.weighting import Weights
 
 # The authors' first commit, two weeks before the paper: patch merging without activation, hidden
 # depth as constant tokens in the context, no positions.
@@ -74,6 +75,7 @@ class SGMIM(Objective):
         image_weight: of the image's loss.
         knowledge_weight: of a map's loss; with 0 there is no guidance, and this is SimMIM.
         standardize_eps: inside the root of a map's deviation (losses.trimmed_standardized).
+        weights: of the image's pixels, by any map (weighting.py); none as in the paper.
 
     Raises:
         ConfigurationError: squares that do not tile the image or cut cells of the feature map,
@@ -103,11 +105,12 @@ class SGMIM(Objective):
         image_weight: float = 1.0,
         knowledge_weight: float = 1.0,
         standardize_eps: float = 1e-6,
+        weights: Weights | None = None,
     ):
         super().__init__()
         self.guidance_mask, self.image_weight = guidance_mask, image_weight
         self.keep_hidden, self.is_dealt = hidden_context == "keep", share == "partition"
-        self.encoder = encoder
+        self.encoder, self.weights = encoder, weights
         self.mask = RandomMask(encoder, ratio=mask_ratio, size=mask_size)
         self.token = mask_token(encoder.patch_dim)
         self.head = PixelHead(encoder.dim, encoder.stride, encoder.channels)
@@ -117,7 +120,10 @@ class SGMIM(Objective):
         )  # fmt: skip
         told = {name: each.over(usual) for name, each in (guides or {knowledge: usual}).items()}
         self.guides = [Guidance(name, each, encoder) for name, each in told.items() if each.weight]
-        self.needs = ("image", *dict.fromkeys(name for each in self.guides for name in each.needs))
+        named = [name for each in self.guides for name in each.needs]
+        self.needs = tuple(dict.fromkeys(["image", *named, *(weights.needs if weights else ())]))
+        if weights:
+            weights.check(encoder.image_size)
         if not self.guides:
             return
         self.mask.check_cells()
@@ -143,7 +149,9 @@ class SGMIM(Objective):
         hidden = self.mask(drawn)
         features = tokens(self.encoder(image, hidden, self.token))
         cells = self.mask.part(hidden).cells
-        painted = painted_l1(self.head, take(features, cells), only(image, hidden), cells)
+        weights = self.weights(batch) if self.weights else None
+        wanted = only(image, hidden)
+        painted = painted_l1(self.head, take(features, cells), wanted, cells, weights)
         losses = {"image": self.image_weight * painted}
         if self.guides:
             shown, asked = self._parts(hidden, drawn)
@@ -154,6 +162,11 @@ class SGMIM(Objective):
                 head = own(self.knowledge_head, each.name)
                 losses[each.name] = each.loss(head, guided, view, asked.cells)
         return losses
+
+    def warnings(self, batch: Batch) -> list[str]:
+        for each in self.guides:
+            each.check(batch)
+        return self.weights.warnings(batch) if self.weights else []
 
     def pictures(self, batch: Batch) -> Pictures:
         image, drawn = batch["image"], keys(batch)
@@ -166,6 +179,8 @@ class SGMIM(Objective):
             "image, hidden": seen,
             "image, painted": seen.where(seen.isfinite(), painted),
         }
+        if self.weights:
+            pictures["weights"] = self.weights(batch)
         if self.guides:
             shown, asked = self._parts(hidden, drawn)
             views, shares = [each.view(batch) for each in self.guides], self._shares(shown, drawn)

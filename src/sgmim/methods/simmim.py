@@ -3,6 +3,9 @@
 https://arxiv.org/abs/2111.09886
 
     image, hidden --> Encoder --> PixelHead --> image, where hidden
+
+Weights of the pixels are none of the paper's: with them, anything that a map knows can say where
+the image matters (see KAMIM for the first to do so).
 """
 
 from sgmim.encoders.base import Encoder
@@ -10,6 +13,7 @@ from sgmim.layers import PixelHead, mask_token, take, tokens
 from sgmim.losses import painted_l1
 from sgmim.masking import RandomMask, keys, only
 from sgmim.objective import Batch, Losses, Objective, Pictures
+from sgmim.weighting import Weights
 
 
 class SimMIM(Objective):
@@ -19,12 +23,22 @@ class SimMIM(Objective):
         encoder: any.
         mask_ratio: share of the image that is hidden.
         mask_size: pixels a side of the squares that are hidden.
+        weights: of the pixels, by a map; none as in the paper.
     """
 
-    needs = ("image",)
-
-    def __init__(self, encoder: Encoder, *, mask_ratio: float = 0.6, mask_size: int = 32):
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        mask_ratio: float = 0.6,
+        mask_size: int = 32,
+        weights: Weights | None = None,
+    ):
         super().__init__()
+        self.weights = weights
+        if weights:
+            weights.check(encoder.image_size)
+            self.needs = ("image", *weights.needs)
         self.encoder = encoder
         self.mask = RandomMask(encoder, ratio=mask_ratio, size=mask_size)
         self.token = mask_token(encoder.patch_dim)
@@ -34,13 +48,20 @@ class SimMIM(Objective):
         image, hidden = batch["image"], self.mask(keys(batch))
         features = tokens(self.encoder(image, hidden, self.token))
         cells = self.mask.part(hidden).cells
-        return {"image": painted_l1(self.head, take(features, cells), only(image, hidden), cells)}
+        weights = self.weights(batch) if self.weights else None
+        wanted = only(image, hidden)
+        return {"image": painted_l1(self.head, take(features, cells), wanted, cells, weights)}
+
+    def warnings(self, batch: Batch) -> list[str]:
+        return self.weights.warnings(batch) if self.weights else []
 
     def pictures(self, batch: Batch) -> Pictures:
         image, hidden = batch["image"], self.mask(keys(batch))
         painted = self.head.paint(self.encoder(image, hidden, self.token)).float()
-        return {
+        seen = only(image, ~hidden)
+        pictures = {
             "image": image,
-            "image, hidden": only(image, ~hidden),
-            "image, painted": only(image, ~hidden).where(~only(image, ~hidden).isnan(), painted),
+            "image, hidden": seen,
+            "image, painted": seen.where(~seen.isnan(), painted),
         }
+        return pictures | ({"weights": self.weights(batch)} if self.weights else {})
