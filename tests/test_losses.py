@@ -1,9 +1,12 @@
 """Errors are measured where they are asked for, and maps standardized as MultiMAE does."""
 
+import pytest
 import torch
+from torch.nn import functional as F
+from torch.testing import assert_close
 
-from sgmim.layers import PixelHead, patches, tokens
-from sgmim.losses import painted_l1, trimmed_standardized
+from sgmim.layers import PixelHead, patches, take, tokens
+from sgmim.losses import cosine, cross_entropy, l1, painted_l1, ssi, trimmed_standardized
 
 
 def test_standardizing_is_the_formula():
@@ -86,3 +89,79 @@ def test_a_picture_is_painted_square_by_square():
     features = patches(image, 4).transpose(1, 2).unflatten(2, (2, 3))
     assert torch.equal(tokens(features), patches(image, 4))
     torch.testing.assert_close(head.paint(features), image)
+
+
+def cells(channels, pixels=16):
+    """What is painted in three cells of two images, and what is wanted there, with holes."""
+    painted, wanted = torch.randn(2, 2, 3, channels, pixels)
+    holes = torch.rand(2, 3, 1, pixels) < 0.3
+    return painted, wanted.masked_fill(holes, torch.nan), ~holes
+
+
+def test_a_map_s_l1_is_that_of_an_image():
+    head, features, target = PixelHead(6, 4), torch.randn(2, 4, 6), torch.randn(2, 3, 8, 8)
+    target[0, :, 3:, 2:] = torch.nan
+    places = torch.arange(4).expand(2, -1)
+    painted = head(features).unflatten(2, (3, -1))
+    wanted = take(patches(target, 4), places).unflatten(2, (3, -1))
+    assert torch.equal(l1(painted, wanted), painted_l1(head, features, target, places))
+
+
+def test_a_loss_up_to_scale_and_shift_knows_neither():
+    painted, wanted, _ = cells(2)
+    loss = ssi(painted, wanted)
+    assert 0 < loss < l1(painted, wanted)
+    by_image = torch.tensor([0.3, 40.0]).view(2, 1, 1, 1)
+    assert_close(ssi(painted * by_image - 5 * by_image, wanted), loss)
+    assert_close(ssi(painted, 3 * wanted + 2), 3 * loss)
+    assert ssi(2 * wanted.nan_to_num() + 1, wanted) < 1e-6
+
+
+def test_scale_and_shift_are_those_of_least_squares():
+    painted, wanted, known = cells(1)
+    errors = []
+    for ours, theirs, where in zip(painted, wanted, known, strict=True):
+        columns = torch.stack([ours[where], torch.ones_like(ours[where])], dim=1).double()
+        best = torch.linalg.lstsq(columns, theirs[where][:, None].double()).solution
+        errors.append((columns @ best - theirs[where][:, None]).abs().mean())
+    assert_close(ssi(painted, wanted), torch.stack(errors).mean().float())
+
+
+def test_what_is_constant_or_unknown_has_finite_gradients_up_to_scale_and_shift():
+    painted = torch.zeros(2, 3, 1, 16, requires_grad=True)
+    wanted = torch.randn(2, 3, 1, 16)
+    wanted[1] = torch.nan
+    ssi(painted, wanted).backward()
+    assert painted.grad.isfinite().all() and (painted.grad[1] == 0).all()
+
+
+def test_directions_are_compared_by_their_angle_alone():
+    painted, wanted, known = cells(3)
+    assert_close(cosine(painted, wanted), cosine(3 * painted, 0.1 * wanted))
+    assert_close(cosine(wanted.nan_to_num(1.0), wanted), torch.tensor(0.0), rtol=0, atol=1e-6)
+    assert_close(cosine(-wanted.nan_to_num(1.0), wanted), torch.tensor(2.0))
+    by_hand = [
+        (1 - torch.cosine_similarity(a, b, dim=1))[where[:, 0]].mean()
+        for a, b, where in zip(painted, wanted, known, strict=True)
+    ]
+    assert_close(cosine(painted, wanted), sum(by_hand) / 2)
+
+
+def test_cross_entropy_is_torch_s_where_the_class_is_known():
+    painted, _, known = cells(5)
+    ids = torch.randint(5, (2, 3, 1, 16)).float().where(known, torch.nan)
+    by_hand = [
+        F.cross_entropy(a.transpose(1, 2)[where[:, 0]], b[where].long())
+        for a, b, where in zip(painted, ids, known, strict=True)
+    ]
+    assert_close(cross_entropy(painted, ids), sum(by_hand) / 2)
+
+
+@pytest.mark.parametrize("loss", [l1, ssi, cosine])
+def test_trust_in_part_of_a_map_is_a_hole_in_the_rest(loss):
+    painted, _, known = cells(3)
+    full = torch.randn_like(painted)
+    trust = known.float()
+    assert_close(loss(painted, full, trust), loss(painted, full.where(known, torch.nan)))
+    assert_close(loss(painted, full, 0.5 * trust), loss(painted, full, trust))
+    assert_close(loss(painted, full, trust.where(known, torch.nan)), loss(painted, full, trust))
