@@ -10,7 +10,7 @@ from sgmim import distributed
 from sgmim.encoders import make_encoder
 from sgmim.errors import DataError, FileError
 from sgmim.objective import Objective
-from sgmim.options import arguments, find
+from sgmim.options import find
 from sgmim.request import read
 from sgmim.runs import CONFIG, OBJECTIVE
 
@@ -51,8 +51,7 @@ def build(path: Path, command: str) -> tuple[str, Objective, str]:
     # the weights are in the run: what it was started from need not be there any more
     name, config = read(command, room, part, [f"--recipe={path}", "--init=null"])
     encoder = make_encoder(**(config.encoder.as_dict() | {"pretrained": False}))
-    kind = find(room, name)
-    objective = kind(encoder, **arguments(kind, config[part].as_dict()))
+    objective = find(room, name)(encoder, **config[part].as_dict())
     return name, objective, config.batches.normalization
 
 

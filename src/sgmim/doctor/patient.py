@@ -16,7 +16,7 @@ from sgmim.encoders import make_encoder
 from sgmim.errors import ConfigurationError, FileError
 from sgmim.finished import ROOMS
 from sgmim.objective import Objective
-from sgmim.options import arguments, find, recipe_path
+from sgmim.options import find, recipe_path
 from sgmim.plan import Plan
 from sgmim.request import read
 from sgmim.sources import NO_DATA, make_source
@@ -40,8 +40,7 @@ class Patient:
     @cached_property
     def objective(self) -> Objective:
         encoder = make_encoder(**(self.config.encoder.as_dict() | {"pretrained": False}))
-        kind = find(self.room, self.name)
-        return kind(encoder, **arguments(kind, self.config[self.part].as_dict()))
+        return find(self.room, self.name)(encoder, **self.config[self.part].as_dict())
 
     @cached_property
     def source(self) -> Source:
