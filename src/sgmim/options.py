@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
+from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, FileError, nearest, unknown
 from sgmim.objective import Objective
 from sgmim.plain_values import read_recipe, refuse_classes
@@ -93,6 +94,12 @@ class Parser(ArgumentParser):
     def _taken(self, option: str) -> list[str]:
         action = self._option_string_actions.get(f"--{option}")
         return taken(getattr(action, "_typehint", type(None)))
+
+
+def build(room: str, name: str, encoder: Encoder, options: Namespace) -> Any:
+    """The method or task of some name, around an encoder."""
+    kind = find(room, name)
+    return kind(encoder, **arguments(kind, options.as_dict()))
 
 
 def arguments(build: Callable, options: Mapping[str, Any]) -> dict[str, Any]:

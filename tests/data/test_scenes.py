@@ -171,7 +171,12 @@ def test_colors_do_not_give_depth_away(contrast):
 
 def test_scenes_are_a_source():
     scenes = Scenes(3, size=(16, 24), seed=5)
-    assert len(scenes) == len(scenes.names) == 3 and scenes.has <= {"image", "depth", *RULES}
+    assert len(scenes) == len(scenes.names) == 3 and scenes.has <= {
+        "image",
+        "depth",
+        "camera",
+        *RULES,
+    }
     sample = scenes.read(2)
     shapes = {name: (value.dtype, tuple(value.shape)) for name, value in sample.items()}
     assert shapes == {

@@ -45,7 +45,8 @@ ARMS = {
 CONTROLS = {
     "other_depth": Arm("SG-MIM, another scene's depth", (*SGMIM, "--data.exchange=depth")),
     "edges": Arm(
-        "SG-MIM, edges instead of depth", (*SGMIM, "--method.knowledge=edges", "--data.live=edges")
+        "SG-MIM, edges instead of depth",
+        (*SGMIM, "--method.knowledge=edges", "--data.live={edges: image}"),
     ),
     "random_mask": Arm("SG-MIM, random guidance mask", (*SGMIM, "--method.guidance_mask=random")),
     "depth_first": Arm(
