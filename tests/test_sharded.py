@@ -279,3 +279,13 @@ def test_a_manifest_that_names_a_file_outside_is_refused(saved):
     told["files"] = {"../../outside": manifests.digest(outside)}
     manifest.write_text(json.dumps(told))
     assert sharded.latest(saved, shared=False).step == 1
+
+
+@pytest.mark.parametrize("step", [1, 99])
+def test_a_whole_checkpoint_that_is_torn_does_not_hide_one_in_parts(saved, step):
+    """A run that was started alone and went on with its model shared, or the other way round."""
+    good = sharded.latest(saved, shared=False)
+    (saved / "checkpoints" / f"step_{step:08d}.pt").write_bytes(b"torn")
+    found = sharded.latest(saved, shared=False)
+    assert found.path == good.path
+    assert (f"step_{step:08d}.pt" in found.passed_over) == (step == 99)  # an older one is not read

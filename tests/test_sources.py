@@ -8,7 +8,7 @@ from sgmim.data.packing import pack
 from sgmim.data.scenes import Scenes
 from sgmim.errors import ConfigurationError, FileError
 from sgmim.knowledge.edges import edges
-from sgmim.sources import make_source
+from sgmim.sources import completed, make_source
 from shell import depth_maps, photographs
 
 
@@ -64,7 +64,7 @@ def test_a_part_of_the_data_may_be_taken():
 
 
 def test_live_edges_are_those_of_the_image(photos):
-    source = make_source(images=photos, live="edges")
+    source = make_source(images=photos, live={"edges": "image"})
     assert source.has == {"image", "edges"}
     sample = source.read(2)
     assert torch.equal(sample["edges"], edges(sample["image"][None] / 255)[0])
@@ -94,3 +94,29 @@ def test_an_exchange_is_of_the_part_that_is_taken():
 def test_what_does_not_go_together_is_refused(options, error):
     with pytest.raises(error):
         make_source(**{"scenes": 10, "scene_size": 16} | options)
+
+
+def test_what_is_cheap_and_needed_is_computed_unless_it_is_there(photos, depth):
+    source, live = completed(make_source(images=photos), None, ("image", "edges"))
+    assert live.names == set(live.device) == {"edges"} and source.has == {"image"}
+    made = make_source(images=photos, live={"edges": "image"})
+    assert not completed(made, {"edges": "image"}, ("image", "edges"))[1].names
+    given = make_source(images=photos, maps={"edges": depth}, scale={"edges": 1.0})
+    assert not completed(given, None, ("image", "edges"))[1].names
+
+
+def test_where_a_map_is_computed_may_be_chosen(photos):
+    _, live = completed(make_source(images=photos), {"edges": "crop"}, ("image", "edges"))
+    assert set(live.crop) == {"edges"} and not live.device
+
+
+def test_a_camera_is_assumed_where_one_is_needed(photos):
+    source, _ = completed(make_source(images=photos), None, ("image", "camera"))
+    assert source.has == {"image", "camera"}
+    scenes, _ = completed(make_source(scenes=2, scene_size=16), None, ("image", "camera"))
+    assert isinstance(scenes, Scenes)
+
+
+def test_a_map_that_nothing_computes_is_refused(photos):
+    with pytest.raises(ConfigurationError, match=r"no map .*'?edge'?.* edges"):
+        make_source(images=photos, live={"edge": "crop"})

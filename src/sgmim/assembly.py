@@ -23,11 +23,10 @@ from sgmim.encoders.files import initialize
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.objective import Batch, Objective
 from sgmim.optim import adamw
-from sgmim.options import arguments as built
-from sgmim.options import find
+from sgmim.options import build
 from sgmim.plan import Plan
 from sgmim.request import read
-from sgmim.sources import NO_DATA, make_source
+from sgmim.sources import NO_DATA, completed, make_source
 
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
@@ -96,7 +95,7 @@ class Run:
     def told(self) -> str:
         """The plan of the run, for people."""
         plan, images, processes = self.plan, len(self.source), distributed.world()
-        steps, maps = plan.length(images), sorted(self.source.has - {"image"})
+        steps, maps = plan.length(images), self._maps()
         size = " x ".join(map(str, self.encoder.image_size))
         count = sum(p.numel() for p in self.objective.parameters()) / 1e6
         of_it = sum(p.numel() for p in self.encoder.parameters()) / 1e6
@@ -116,6 +115,15 @@ class Run:
             ),
         }
         return "\n".join(f"{name:<8} {line}" for name, line in lines.items())
+
+    def _maps(self) -> list[str]:
+        """The maps that lie on the images, and where they come from if not from the source."""
+        live = self.batches.live
+        return [
+            *sorted(self.source.has - {"image", "camera"} - live.names),
+            *(f"{name} (live, from the crop)" for name in live.crop),
+            *(f"{name} (live, on the device)" for name in live.device),
+        ]
 
 
 def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defaults: Any) -> Run:
@@ -140,13 +148,13 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     with _checked("encoder"):
         encoder, started_from = _encoder(config)
     with _checked(part):
-        kind = find(room, name)
-        objective = kind(encoder, **built(kind, config[part].as_dict()))
+        objective = build(room, name, encoder, config[part])
     plan = Plan(**config.training.as_dict())
     source = make_source(**config.data.as_dict())
     if source is None:
         raise ConfigurationError(NO_DATA)
-    objective.check(source.has)
+    source, live = completed(source, config.data.live, objective.needs)
+    objective.check(source.has | live.names)
     batches = Batches(
         source,
         size=encoder.image_size,
@@ -156,6 +164,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         rank=distributed.rank(),
         world=distributed.world(),
         device=device,
+        live=live,
         **config.batches.as_dict(),
     )
     preview = _preview(source, objective, batches)
@@ -194,6 +203,7 @@ def _preview(source: Source, objective: Objective, batches: Batches) -> Batch | 
         normalization=batches.normalization,
         device=batches.device,
         broken={},
+        live=batches.live,
     )
     batch = next(found, None)
     if batch is None:

@@ -6,11 +6,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from sgmim import distributed
+from sgmim import distributed, options
 from sgmim.encoders import make_encoder
 from sgmim.errors import DataError, FileError
 from sgmim.objective import Objective
-from sgmim.options import find
 from sgmim.request import read
 from sgmim.runs import CONFIG, OBJECTIVE
 
@@ -51,7 +50,7 @@ def build(path: Path, command: str) -> tuple[str, Objective, str]:
     # the weights are in the run: what it was started from need not be there any more
     name, config = read(command, room, part, [f"--recipe={path}", "--init=null"])
     encoder = make_encoder(**(config.encoder.as_dict() | {"pretrained": False}))
-    objective = find(room, name)(encoder, **config[part].as_dict())
+    objective = options.build(room, name, encoder, config[part])
     return name, objective, config.batches.normalization
 
 

@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
+from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, FileError, nearest, unknown
 from sgmim.mistakes import holds_dataclass, mistake, taken
 from sgmim.objective import Objective
@@ -112,6 +113,12 @@ def _read(value: str) -> Any:
         return literal_eval(re.sub(TAKEN, "{}", value))
     except (ValueError, SyntaxError):
         return value
+
+
+def build(room: str, name: str, encoder: Encoder, options: Namespace) -> Any:
+    """The method or task of some name, around an encoder."""
+    kind = find(room, name)
+    return kind(encoder, **arguments(kind, options.as_dict()))
 
 
 def arguments(build: Callable, options: Mapping[str, Any]) -> dict[str, Any]:

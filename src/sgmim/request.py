@@ -48,7 +48,7 @@ def read(
     parser.add("data", make_source)
     parser.add(
         "batches", Batches,
-        skip={"source", "size", "batch", "needs", "seed", "rank", "world", "device"},
+        skip={"source", "size", "batch", "needs", "seed", "rank", "world", "device", "live"},
     )  # fmt: skip
     parser.add("training", Plan)
     parser.add("parallel", Parallel)

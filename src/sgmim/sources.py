@@ -1,17 +1,18 @@
 """What a run is fed: images of one's own, or scenes."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
 from sgmim.data.decoding import MAX_PIXELS
-from sgmim.data.derived import Exchanged, Subset, WithMap
+from sgmim.data.derived import Exchanged, Subset, WithCamera, WithMap
 from sgmim.data.images import Images, Source
+from sgmim.data.live import Computed, Live, Where
 from sgmim.data.scenes import Scenes
 from sgmim.data.shards import Shards
-from sgmim.errors import ConfigurationError
-from sgmim.knowledge.edges import edges
+from sgmim.errors import ConfigurationError, unknown
+from sgmim.knowledge.live import LIVE
 
-LIVE = {"edges": edges}  # cheap enough to be made whenever an image is read
 NO_DATA = "there is no data: give --data.images, --data.shards or --data.scenes"
 
 
@@ -33,7 +34,9 @@ def make_source(
     scene_contrast: float = 1.0,
     part: tuple[float, float] = (0.0, 1.0),
     count: int | None = None,
-    live: Literal["edges"] | None = None,
+    live: dict[str, Where] | None = None,
+    camera: tuple[float, float, float, float] | None = None,
+    field_of_view: float | None = None,
     exchange: str | None = None,
 ) -> Source | None:
     """Images and maps from folders or shards; or, where none are given, scenes, which have depth.
@@ -55,7 +58,13 @@ def make_source(
         scene_contrast: of the patterns on their surfaces; with less, shapes are learnt sooner.
         part: first and last share of the data, in the order of names.
         count: take only so many, evenly spaced.
-        live: a map that is made from each image as it is read.
+        live: maps that are computed as the run goes, and where: from the whole "image" as it is
+            read, from the "crop", or from the crops on the "device": --data.live '{edges: device}'.
+            What is cheap and needed, and has no files, is computed even unasked.
+        camera: of all images, where a method asks for one: focal length across and down, middle
+            across and down, in pixels of the whole image.
+        field_of_view: of that camera, instead: degrees along the longer side of an image, which is
+            looked at straight. Where a method asks and neither is given, 60 is assumed.
         exchange: give every image another's map of this name (a control).
 
     Raises:
@@ -80,6 +89,40 @@ def make_source(
         )
     if tuple(part) != (0.0, 1.0) or count is not None:
         source = Subset(source, part, count)
-    if live:
-        source = WithMap(source, live, LIVE[live])
+    if camera or field_of_view:
+        source = WithCamera(source, camera, field_of_view)
+    for name, how in computed(live, "image").items():
+        source = WithMap(source, name, how)
     return Exchanged(source, exchange) if exchange else source
+
+
+def computed(live: Mapping[str, Where] | None, where: Where) -> dict[str, Live]:
+    """The maps that are to be computed in some place.
+
+    Raises:
+        ConfigurationError: a map that cannot be computed as a run goes, or not there.
+    """
+    for name, place in (live or {}).items():
+        if name not in LIVE:
+            raise unknown("map that can be computed as a run goes", name, LIVE)
+        if place not in LIVE[name].where:
+            raise ConfigurationError(
+                f"{name} cannot be computed from the {place}, only from the "
+                f"{' or the '.join(LIVE[name].where)}"
+            )
+    return {name: LIVE[name] for name, place in (live or {}).items() if place == where}
+
+
+def completed(
+    source: Source, live: Mapping[str, Where] | None, needs: Collection[str]
+) -> tuple[Source, Computed]:
+    """What is needed beyond what a source has, and can be had without files: the maps to compute
+    from crops, those asked for and the cheap ones; and a source with an assumed camera."""
+    asked = dict(live or {})
+    for name in needs:
+        if name in LIVE and name not in source.has:
+            asked.setdefault(name, LIVE[name].where[0])
+    later = Computed(computed(asked, "crop"), computed(asked, "device"))
+    if "camera" in later.sources(needs) and "camera" not in source.has:
+        source = WithCamera(source)
+    return source, later

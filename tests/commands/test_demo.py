@@ -13,16 +13,21 @@ from sgmim.commands import demo
 from sgmim.errors import DataError
 from sgmim.options import find, named
 
-EVERY = demo.ARMS | demo.CONTROLS
+EVERY = demo.ARMS | demo.CONTROLS | demo.KNOWLEDGE
 RESULTS = {
-    name: {"abs_rel": [0.3 + 0.01 * place, 0.32], "rmse": [1.0, 1.1], "delta1": [0.5, 0.5]}
+    name: {
+        "abs_rel": [0.3 + 0.01 * place, 0.32],
+        "rmse": [1.0, 1.1],
+        "delta1": [0.5, 0.5],
+        "readout": [0.4, 0.4],
+    }
     for place, name in enumerate(EVERY)
 }
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_arm_is_commands_that_are_understood(name, capsys):
-    for words in demo.commands((name, 1), EVERY[name], Path("demo")):
+    for words in demo.commands((name, 1), EVERY[name], Path("demo"), readout=True).values():
         room = {"pretrain": "methods", "finetune": "tasks"}[words[0]]
         method, _ = named(words[1:], words[0], room)
         assert find(room, method)
@@ -34,7 +39,8 @@ def test_every_arm_is_commands_that_are_understood(name, capsys):
 def test_arms_differ_in_what_they_are_named_for():
     """Same steps, data and fine-tuning for both methods; only the last differs where it says so."""
     simmim, sgmim = (
-        demo.commands((name, 0), EVERY[name], Path("demo"))[1] for name in ("simmim", "sgmim")
+        demo.commands((name, 0), EVERY[name], Path("demo"))["finetune"]
+        for name in ("simmim", "sgmim")
     )
     assert [w.replace("simmim", "sgmim") for w in simmim] == sgmim
 
@@ -58,12 +64,12 @@ def test_a_command_that_fails_is_named_with_the_end_of_its_log(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_runs_and_goes_on_where_it_was_stopped(tmp_path, capsys):
-    words = ["demo", f"--folder={tmp_path}", "--steps=2"]
+    words = ["demo", f"--folder={tmp_path}", "--steps=2", "--readout"]
     assert cli.main(words) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results.keys() == demo.ARMS.keys()
     for scores in results.values():
-        assert scores.keys() == {"abs_rel", "rmse", "delta1"}
+        assert scores.keys() == {"abs_rel", "rmse", "delta1", "readout"}
         assert all(len(values) == 1 for values in scores.values())
     assert (tmp_path / "index.html").stat().st_size > 100_000
     capsys.readouterr()

@@ -231,7 +231,7 @@ def test_depth_of_a_sensor_with_holes_guides(tmp_path, photos):
 def test_edges_made_on_the_way_guide_as_stored_ones_do(tmp_path, photos):
     assert sgmim("knowledge", "edges", photos, tmp_path / "edges") == 0
     words = ("sgmim", *TINY, f"--data.images={photos}", "--method.knowledge=edges")
-    assert pretrain(tmp_path / "live", *words, "--data.live=edges") == 0
+    assert pretrain(tmp_path / "live", *words, "--data.live={edges: image}") == 0
     assert pretrain(tmp_path / "stored", *words, f"--data.maps.edges={tmp_path / 'edges'}") == 0
     live, stored = (losses(tmp_path / run, "image", "edges") for run in ("live", "stored"))
     assert_close(live, stored, rtol=1e-3, atol=1e-3)

@@ -11,9 +11,15 @@ from PIL import Image
 from sgmim import draws
 from sgmim.data import loading
 from sgmim.data.batches import Batches, in_order
+from sgmim.data.derived import Subset
+from sgmim.data.geometry import unnormalize
 from sgmim.data.images import Images
+from sgmim.data.live import Computed, Live
 from sgmim.data.stored import encode_png
 from sgmim.errors import ConfigurationError, DataError
+from sgmim.knowledge import edges
+from sgmim.knowledge.live import LIVE
+from sgmim.knowledge.maps import make
 
 COUNT = 10
 
@@ -232,3 +238,39 @@ def test_replacements_are_not_tried_for_ever(folder, source, monkeypatch):
     (folder / "photos" / "3.png").write_bytes(b"broken")
     with pytest.raises(DataError, match="1 in a row are broken"):
         take(source, batch=COUNT, broken_share=1.0)
+
+
+DOUBLED = Live(lambda image, depth: 2 * depth + image[:, :1], needs=("image", "depth"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_live_map_is_that_of_the_crop_wherever_it_is_computed(source, workers):
+    needs = ("image", "twice")
+    (here,) = take(source, 1, needs=needs, live=Computed(device={"twice": DOUBLED}))
+    crop = Computed(crop={"twice": DOUBLED})
+    (there,) = take(source, 1, needs=needs, live=crop, workers=workers)
+    assert torch.equal(here["twice"], there["twice"])
+    torch.testing.assert_close(
+        here["twice"], 2 * here["depth"] + unnormalize(here["image"])[:, :1], rtol=0, atol=1e-6
+    )
+
+
+def test_live_edges_are_those_of_files_where_the_crop_changes_nothing(source, folder):
+    maker, maps = edges.maker(), folder / "edges"
+    images = Images(folder / "photos")
+    assert all(made.error is None for made in make(maker, images, maps, maker.note))
+    whole = {"size": (20, 30), "scale": (1.0, 1.0), "ratio": (1.5, 1.5), "needs": ("edges",)}
+    stored = Subset(Images(folder / "photos", {"edges": maps}), count=1)  # of 20 x 30 pixels
+    one = take(stored, 1, batch=1, **whole)[0]
+    for where in ("crop", "device"):
+        live = Computed(**{where: {"edges": LIVE["edges"]}})
+        other = take(Subset(images, count=1), 1, batch=1, live=live, **whole)[0]
+        torch.testing.assert_close(one["edges"], other["edges"], rtol=0, atol=1 / 65535)
+
+
+def test_live_maps_are_there_for_evaluation_too(source):
+    live = Computed(device={"twice": DOUBLED})
+    (batch,) = in_order(source, size=(8, 8), needs=("twice",), live=live)
+    torch.testing.assert_close(
+        batch["twice"], 2 * batch["depth"] + unnormalize(batch["image"])[:, :1], rtol=0, atol=1e-6
+    )

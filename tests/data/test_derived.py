@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from sgmim.data.derived import Exchanged, Subset, WithMap
+from sgmim.data.derived import Exchanged, Subset, WithCamera, WithMap
 from sgmim.data.images import Source
+from sgmim.data.live import Live
 from sgmim.errors import ConfigurationError, DataError
 
 
@@ -33,7 +34,8 @@ def numbers(source, name="depth"):
 def test_they_are_sources_themselves():
     for source in (
         Subset(Numbers()),
-        WithMap(Numbers(), "grey", lambda image: image[:, :1]),
+        WithMap(Numbers(), "grey", Live(lambda image: image[:, :1])),
+        WithCamera(Numbers()),
         Exchanged(Numbers(), "depth"),
     ):
         assert isinstance(source, Source)
@@ -88,7 +90,7 @@ def test_a_map_is_made_from_the_colors_when_it_is_asked_for():
         made.append(image)
         return image.mean(dim=1, keepdim=True)
 
-    source = WithMap(Numbers(), "grey", grey)
+    source = WithMap(Numbers(), "grey", Live(grey))
     assert source.has == {"image", "depth", "grey"}
     assert set(source.read(5, {"image", "depth"})) == {"image", "depth"} and not made
     sample = source.read(5)
@@ -125,3 +127,24 @@ def test_exchange_between_images_of_different_size_is_an_error_that_names_them()
     source = Exchanged(Numbers(10, wide={3}), "depth")
     with pytest.raises(DataError, match="sample 8 and sample 3 are not of one size"):
         source.read(8)
+
+
+def test_a_camera_is_the_same_for_every_image_or_assumed_for_its_size():
+    given = WithCamera(Numbers(), (5.0, 6.0, 2.0, 1.5)).read(3)
+    assert given["camera"].tolist() == [5.0, 6.0, 2.0, 1.5]
+    assumed = WithCamera(Numbers(), field_of_view=90.0).read(3, {"camera", "depth"})
+    torch.testing.assert_close(assumed["camera"], torch.tensor([2.0, 2.0, 2.0, 2.0]))
+    assert "camera" not in WithCamera(Numbers()).read(3, {"image"})
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"camera": (0.0, 5.0, 2.0, 2.0)}, "focal lengths are above 0"),
+        ({"field_of_view": 180.0}, "between 0 and 180 degrees"),
+        ({"camera": (5.0, 5.0, 2.0, 2.0), "field_of_view": 60.0}, "both say"),
+    ],
+)
+def test_a_camera_that_cannot_be_is_refused(options, told):
+    with pytest.raises(ConfigurationError, match=told):
+        WithCamera(Numbers(), **options)

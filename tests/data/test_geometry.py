@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.functional import resized_crop
 
 from conftest import golden
 from sgmim import draws
@@ -15,6 +16,7 @@ from sgmim.data.geometry import (
     unnormalize,
 )
 from sgmim.errors import ConfigurationError
+from sgmim.pinhole import points
 
 SIZES = [(375, 500), (500, 375), (224, 224), (100, 1000), (1000, 100), (1, 7), (1, 1)]
 
@@ -26,7 +28,7 @@ def keys(count):
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_a_crop_lies_inside_the_image(height, width):
     for key in keys(200):
-        top, left, h, w, _ = random_crop(key, height, width)
+        top, left, h, w, *_ = random_crop(key, height, width)
         assert 0 <= top <= top + h <= height and 0 <= left <= left + w <= width and h > 0 < w
 
 
@@ -174,3 +176,63 @@ def test_normalizing_under_inference_mode_does_not_spoil_it_for_training():
     image = torch.zeros(1, 3, 2, 2, requires_grad=True)
     unnormalize(image).sum().backward()
     assert image.grad is not None
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("vertical_flip", [False, True])
+def test_points_move_to_where_their_middles_lie(flip, vertical_flip):
+    marks = torch.zeros(1, 40, 60)
+    marks[0, 10, 20] = marks[0, 11, 50] = marks[0, 2, 30] = 1
+    crop = Crop(4, 15, 24, 40, flip=flip, vertical_flip=vertical_flip)
+    ours = cut({"fast": marks}, crop, (12, 20))["fast"]
+    expected = torch.zeros(1, 12, 20)
+    expected[0, 3, 2] = expected[0, 3, 17] = 1  # the third lies above the crop
+    axes = [-1] * flip + [-2] * vertical_flip
+    torch.testing.assert_close(ours, expected.flip(axes), rtol=0, atol=0)
+
+
+def test_a_crop_that_changes_nothing_leaves_every_point():
+    marks = (torch.rand(1, 30, 40) > 0.9).float()
+    ours = cut({"fast": marks}, Crop(0, 0, 30, 40), (30, 40))["fast"]
+    torch.testing.assert_close(ours, marks, rtol=0, atol=0)
+
+
+def test_upended_normals_look_the_other_way_up():
+    normals = torch.randn(3, 8, 8)
+    ours = cut({"normals": normals}, Crop(0, 0, 8, 8, vertical_flip=True), (8, 8))["normals"]
+    expected = normals.flip(-2) * torch.tensor([1.0, -1.0, 1.0])[:, None, None]
+    torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("vertical_flip", [False, True])
+def test_depth_taken_to_space_after_a_crop_is_the_space_of_before(flip, vertical_flip):
+    camera = torch.tensor([30.0, 33.0, 21.0, 15.0])
+    depth = torch.rand(1, 32, 48) + 1
+    crop = Crop(8, 4, 16, 24, flip=flip, vertical_flip=vertical_flip)
+    # as vectors that move, and are mirrored, with the picture
+    before = {"depth": depth, "camera": camera, "normals": points(depth[None], camera[None])[0]}
+    after = cut(before, crop, (16, 24))
+    ours = points(after["depth"][None], after["camera"][None])[0]
+    torch.testing.assert_close(ours, after["normals"])
+
+
+def test_the_camera_of_a_crop_made_larger_has_longer_focal_lengths():
+    camera = torch.tensor([30.0, 30.0, 20.0, 10.0])
+    ours = cut({"camera": camera}, Crop(0, 10, 20, 20), (40, 60))["camera"]
+    torch.testing.assert_close(ours, torch.tensor([90.0, 60.0, 30.0, 20.0]))
+
+
+def test_without_antialiasing_it_is_torchs_plain_bilinear():
+    image = torch.randint(256, (3, 40, 60), dtype=torch.uint8)
+    crop = Crop(3, 5, 30, 42)
+    ours = cut({"image": image}, crop, (12, 15), antialias=False)["image"]
+    theirs = resized_crop(image, 3, 5, 30, 42, [12, 15], antialias=False)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    assert (ours != cut({"image": image}, crop, (12, 15))["image"]).any()
+
+
+def test_half_of_the_crops_stand_on_their_heads_and_no_other_draw_changes():
+    upended = [random_crop(key, 30, 40, vertical_flip=0.5) for key in keys(1000)]
+    assert 430 < sum(crop.vertical_flip for crop in upended) < 570
+    assert [crop[:5] for crop in upended] == [random_crop(key, 30, 40)[:5] for key in keys(1000)]

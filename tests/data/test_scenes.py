@@ -4,7 +4,7 @@ from multiprocessing import get_context
 import pytest
 import torch
 
-from sgmim import draws
+from sgmim import draws, pinhole
 from sgmim.data.batches import Batches
 from sgmim.data.cameras import pixel_rays, rotate
 from sgmim.data.geometry import RULES
@@ -171,7 +171,8 @@ def test_colors_do_not_give_depth_away(contrast):
 
 def test_scenes_are_a_source():
     scenes = Scenes(3, size=(16, 24), seed=5)
-    assert len(scenes) == len(scenes.names) == 3 and scenes.has <= {"image", "depth", *RULES}
+    assert len(scenes) == len(scenes.names) == 3
+    assert scenes.has <= {"image", "depth", "camera", *RULES}
     sample = scenes.read(2)
     shapes = {name: (value.dtype, tuple(value.shape)) for name, value in sample.items()}
     assert shapes == {
@@ -179,6 +180,7 @@ def test_scenes_are_a_source():
         "depth": (torch.float32, (1, 16, 24)),
         "normals": (torch.float32, (3, 16, 24)),
         "classes": (torch.float32, (1, 16, 24)),
+        "camera": (torch.float32, (4,)),
     }
     assert set(scenes.read(0, {"depth"})) == {"depth"}
     with pytest.raises(IndexError):
@@ -244,3 +246,11 @@ def test_what_cannot_be_made_is_refused(options, told):
 def test_the_sky_is_far_away():
     seen = render(keys(30), 24, "streets")
     assert (seen["depth"][seen["classes"] == SKY] == FARTHEST).all()
+
+
+def test_the_camera_of_a_scene_is_the_one_that_made_its_picture():
+    scene = Scenes(4, size=(32, 48), kind="rooms", seed=1).read(2)
+    space = pinhole.points(scene["depth"][None], scene["camera"][None])
+    made = pinhole.normals(space)
+    agreement = (made * scene["normals"]).sum(dim=1)
+    assert agreement.nanmedian() > 0.999

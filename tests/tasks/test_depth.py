@@ -11,8 +11,10 @@ from conftest import golden
 from sgmim.encoders import make_encoder
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, DataError
+from sgmim.optim import adamw
 from sgmim.tasks.depth import DepthEstimation, silog
 from sgmim.tasks.depth_metrics import CROPS, METRICS, DepthMeter, depth_errors
+from sgmim.tasks.heads.linear import LinearHead
 
 THEIR_NAMES = {  # of the metrics, in the authors' evaluation
     "abs_rel": "abs_rel",
@@ -391,3 +393,35 @@ def test_its_pictures_show_truth_beside_prediction_and_nothing_where_nothing_is_
     assert list(pictures) == ["image", "depth", "predicted depth"]
     assert pictures["depth"][:, :, [0, -1]].isnan().all()
     assert pictures["predicted depth"].isfinite().all()
+
+
+def test_a_frozen_encoder_stays_as_it_is_and_its_readout_learns(batch):
+    torch.manual_seed(0)
+    encoder = make_encoder(
+        "vit_tiny_patch16_224", image_size=(32, 48), drop_path=0.5, options={"depth": 2}
+    )
+    task = DepthEstimation(encoder, head="linear", frozen=True).train()
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    optimizer = adamw(task, lr=1e-2)
+    losses = []
+    for _ in range(20):
+        [loss] = task(batch).values()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    changed = {n for n, value in task.state_dict().items() if not torch.equal(value, before[n])}
+    assert changed and all(name.startswith("head.") for name in changed)
+    assert torch.equal(encoder(batch["image"]), encoder(batch["image"]))  # no drop path
+
+
+def test_a_linear_readout_is_linear_and_looks_at_no_cell_but_the_nearest():
+    encoder = make_encoder("vit_tiny_patch16_224", image_size=(32, 96), options={"depth": 1})
+    head = LinearHead(encoder).eval()
+    features = torch.randn(1, encoder.dim, 2, 6)
+    read = head(features, (32, 96))
+    torch.testing.assert_close(head(2 * features, (32, 96)), 2 * read)
+    features[..., :2] = 0
+    changed = (head(features, (32, 96)) != read)[0, 0].all(dim=0)
+    assert changed[:24].all() and not changed[40:].any()

@@ -152,22 +152,27 @@ class Checkpoint:
             )
 
 
-def latest(run: Path) -> Checkpoint | None:
+def latest(run: Path, other: Checkpoint | None = None) -> Checkpoint | None:
     """The newest checkpoint that can be read; None where nothing was saved yet.
+
+    Of a run that has another of another kind only what is newer is read, and that one is returned
+    where nothing newer can be read.
 
     Raises:
         DataError: there are checkpoints and none of them can be read.
     """
-    passed_over: dict[str, str] = {}
+    passed_over = other.passed_over if other else {}
     for path in reversed(_saved(run)):
+        if other and int(path.stem.rpartition("_")[2]) <= other.step:
+            break
         try:
             return Checkpoint(path, _read(path), passed_over)
         except Exception as error:  # a file torn or rotten somewhere fails in any way
             passed_over[path.name] = f"{type(error).__name__}: {error}".splitlines()[0]
-    if passed_over:
+    if passed_over and other is None:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over.items())
         raise DataError(f"no checkpoint in {run} can be read ({reasons}); start in a new folder")
-    return None
+    return other
 
 
 def _saved(run: Path) -> list[Path]:

@@ -169,10 +169,10 @@ def latest(run: Path, shared: bool) -> Checkpoint | None:
             found = Sharded(path, content, passed_over)
             break
         passed_over[path.name] = wrong
-    whole = checkpoint.latest(run)
-    if whole is not None and (found is None or whole.step > found.step):
+    newest = checkpoint.latest(run, found)
+    if newest is not None and newest is not found:
         kind = Whole if shared else Checkpoint
-        return kind(whole.path, whole.content, passed_over | whole.passed_over)
+        return kind(newest.path, newest.content, passed_over | newest.passed_over)
     if found is None and any(manifests.UNFINISHED not in wrong for wrong in passed_over.values()):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over.items())
         raise DataError(f"no checkpoint in {run} can be read ({reasons}); start in a new folder")

@@ -1,6 +1,6 @@
 """See on made-up rooms what SG-MIM is good for: pre-train, fine-tune on few labels, compare.
 
-    sgmim demo [--folder demo] [--seeds 1] [--controls] [--parallel N]
+    sgmim demo [--folder demo] [--seeds 1] [--controls] [--knowledge] [--readout] [--parallel N]
 
 Everything in it is a command that is also printed on its page, FOLDER/index.html; the scores are in
 FOLDER/results.json. What is done stays: the same command goes on where it was stopped.
@@ -11,7 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,16 @@ from sgmim.analysis import page
 from sgmim.errors import DataError
 from sgmim.files import write_text
 from sgmim.options import Parser
+from sgmim.runs import OBJECTIVE
 
 RUNNING: set[subprocess.Popen] = set()
-SHOWN = ("abs_rel", "rmse", "delta1")  # of which the last is better when larger
+SHOWN = ("abs_rel", "rmse", "delta1")  # of fine-tuning
+HEADS = {  # of the table
+    "abs_rel": "AbsRel (less is better)",
+    "rmse": "RMSE, m (less)",
+    "delta1": "delta1 (more)",
+    "readout": "AbsRel, linear readout (less)",
+}
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,20 @@ ARMS = {
 CONTROLS = {
     "other_depth": Arm("SG-MIM, another scene's depth", (*SGMIM, "--data.exchange=depth")),
     "edges": Arm(
-        "SG-MIM, edges instead of depth", (*SGMIM, "--method.knowledge=edges", "--data.live=edges")
+        "SG-MIM, edges instead of depth",
+        (*SGMIM, "--method.knowledge=edges", "--data.live={edges: image}"),
     ),
     "random_mask": Arm("SG-MIM, random guidance mask", (*SGMIM, "--method.guidance_mask=random")),
     "depth_first": Arm(
         "depth prediction as pre-training", ("finetune", "--recipe=demo_supervised")
     ),
     "scratch_long": Arm("no pre-training, same compute", None, ("--training.steps=1200",)),
+}
+KNOWLEDGE = {
+    "kamim": Arm("KAMIM", ("pretrain", "--recipe=demo_kamim")),
+    "keypoints": Arm("SG-MIM + keypoint weights", ("pretrain", "--recipe=demo_sgmim_keypoints")),
+    "depth_edges": Arm("SG-MIM, depth and edges", ("pretrain", "--recipe=demo_sgmim_depth_edges")),
+    "points": Arm("SG-MIM, points in space", ("pretrain", "--recipe=demo_sgmim_points")),
 }
 
 
@@ -62,6 +76,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--controls", action="store_true", help="also what SG-MIM is to be told from"
     )
+    parser.add_argument("--knowledge", action="store_true", help="also methods of other knowledge")
+    parser.add_argument(
+        "--readout", action="store_true", help="also read depth linearly from the frozen encoders"
+    )
     parser.add_argument(
         "--parallel", type=int, default=0, help="runs at once; 0 is one for each core, at most 4"
     )
@@ -70,9 +88,12 @@ def main(arguments: Sequence[str]) -> None:
     )
     config = parser.read(arguments)
     arms = ARMS | (CONTROLS if config.controls else {})
+    arms |= KNOWLEDGE if config.knowledge else {}
     began = perf_counter()
-    results = run_all(arms, config.folder, config.seeds, config.parallel, config.steps)
-    record = {name: {metric: results[name][metric] for metric in SHOWN} for name in arms}
+    results = run_all(
+        arms, config.folder, config.seeds, config.parallel, config.steps, config.readout
+    )
+    record = {name: results[name] for name in arms}
     write_text(config.folder / "results.json", json.dumps(record, indent=2) + "\n")
     write_text(config.folder / "index.html", drawn(arms, results, config.folder, config.seeds))
     print(f"\n{told(arms, results)}\n")
@@ -80,7 +101,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def run_all(
-    arms: dict[str, Arm], folder: Path, seeds: int, parallel: int, steps: int | None
+    arms: dict[str, Arm],
+    folder: Path,
+    seeds: int,
+    parallel: int,
+    steps: int | None,
+    readout: bool,
 ) -> dict[str, dict[str, list[float]]]:
     """The scores of every arm, one value a seed."""
     chains = [(name, seed) for seed in range(seeds) for name in arms]
@@ -89,7 +115,7 @@ def run_all(
     threads = max(1, (os.cpu_count() or 1) // workers)
     with ThreadPoolExecutor(workers) as pool:
         jobs = {
-            chain: pool.submit(run_chain, chain, arms[chain[0]], folder, threads, steps)
+            chain: pool.submit(run_chain, chain, arms[chain[0]], folder, threads, steps, readout)
             for chain in chains
         }
         try:
@@ -101,41 +127,64 @@ def run_all(
                 run.terminate()
             raise
     return {
-        name: {metric: [scores[name, seed][metric] for seed in range(seeds)] for metric in SHOWN}
+        name: {
+            metric: [scores[name, seed][metric] for seed in range(seeds)]
+            for metric in scores[name, 0]
+        }
         for name in arms
     }
 
 
 def run_chain(
-    chain: tuple[str, int], arm: Arm, folder: Path, threads: int, steps: int | None
+    chain: tuple[str, int],
+    arm: Arm,
+    folder: Path,
+    threads: int,
+    steps: int | None,
+    readout: bool,
 ) -> dict[str, float]:
     """Run the commands of one arm with one seed, and return its scores."""
-    scores = finetuned(folder, chain) / "scores.json"
-    if not scores.is_file():
-        for words in commands(chain, arm, folder, steps):
+    for run, words in commands(chain, arm, folder, steps, readout).items():
+        done = OBJECTIVE if run == "pretrain" else "scores.json"
+        if not (run_of(run, chain, folder) / done).is_file():
             run_command(words, folder / f"{chain[0]}_{chain[1]}.log", threads)
-    found = json.loads(scores.read_text())["scores"]
-    said = ", ".join(f"{metric} {found[metric]:.3f}" for metric in SHOWN)
+    scores = scores_of(run_of("finetune", chain, folder))
+    found = {metric: scores[metric] for metric in SHOWN}
+    if readout:
+        found["readout"] = scores_of(run_of("readout", chain, folder))["abs_rel"]
+    said = ", ".join(f"{metric} {value:.3f}" for metric, value in found.items())
     print(f"{arm.label}, seed {chain[1]}: {said}", flush=True)
     return found
 
 
 def commands(
-    chain: tuple[str, int], arm: Arm, folder: Path, steps: int | None = None
-) -> list[list[str]]:
-    """What 'sgmim' is told, one list of words a run. Seeds differ in weights, order and labels."""
-    name, seed = chain
+    chain: tuple[str, int],
+    arm: Arm,
+    folder: Path,
+    steps: int | None = None,
+    readout: bool = False,
+) -> dict[str, list[str]]:
+    """What 'sgmim' is told, by kind of run. Seeds differ in weights, order and labels."""
+    seed = chain[1]
     few = [f"--training.steps={steps}"] if steps else []
-    pretrained, done = folder / f"pretrain_{name}_{seed}", finetuned(folder, chain)
-    first = [[*arm.pretrain, f"--seed={seed}", f"--run={pretrained}", *few]] if arm.pretrain else []
+    pretrained = run_of("pretrain", chain, folder)
     start = [f"--init={pretrained}"] if arm.pretrain else []
-    words = ["finetune", "--recipe=demo_depth", *start, f"--seed={seed}"]
-    labels = f"--data.scene_seed={100 + seed}"
-    return [*first, [*words, labels, f"--run={done}", *arm.finetune, *few]]
+    labels = [f"--seed={seed}", f"--data.scene_seed={100 + seed}"]
+    made = {}
+    if arm.pretrain:
+        made["pretrain"] = [*arm.pretrain, f"--seed={seed}", *few]
+    made["finetune"] = ["finetune", "--recipe=demo_depth", *start, *labels, *arm.finetune, *few]
+    if readout:
+        made["readout"] = ["finetune", "--recipe=demo_readout", *start, *labels, *few]
+    return {run: [*words, f"--run={run_of(run, chain, folder)}"] for run, words in made.items()}
 
 
-def finetuned(folder: Path, chain: tuple[str, int]) -> Path:
-    return folder / f"finetune_{chain[0]}_{chain[1]}"
+def run_of(kind: str, chain: tuple[str, int], folder: Path) -> Path:
+    return folder / f"{kind}_{chain[0]}_{chain[1]}"
+
+
+def scores_of(run: Path) -> dict[str, float]:
+    return json.loads((run / "scores.json").read_text())["scores"]
 
 
 def run_command(words: list[str], log: Path, threads: int) -> None:
@@ -162,9 +211,10 @@ def spread(values: list[float]) -> str:
 
 def told(arms: dict[str, Arm], results: dict[str, dict[str, list[float]]]) -> str:
     """The table, for a terminal."""
-    head = f"{'':<34}" + "".join(f"{metric:>16}" for metric in SHOWN)
+    shown = next(iter(results.values()))
+    head = f"{'':<34}" + "".join(f"{metric:>16}" for metric in shown)
     lines = [
-        f"{arm.label:<34}" + "".join(f"{spread(results[name][metric]):>16}" for metric in SHOWN)
+        f"{arm.label:<34}" + "".join(f"{spread(results[name][metric]):>16}" for metric in shown)
         for name, arm in arms.items()
     ]
     return "\n".join([head, *lines])
@@ -174,7 +224,8 @@ def drawn(
     arms: dict[str, Arm], results: dict[str, dict[str, list[float]]], folder: Path, seeds: int
 ) -> str:
     """The page."""
-    rows = [[arm.label, *(spread(results[n][m]) for m in SHOWN)] for n, arm in arms.items()]
+    shown = next(iter(results.values()))
+    rows = [[arm.label, *(spread(results[n][m]) for m in shown)] for n, arm in arms.items()]
     parts = [
         page.paragraph(
             "Depth from one image of a made-up room, learnt from 400 labeled images, scored on 300 "
@@ -182,27 +233,30 @@ def drawn(
             "SG-MIM was guided by their depth. "
             + (f"Mean and deviation over {seeds} seeds." if seeds > 1 else "One seed: no spread.")
         ),
-        page.table(["pre-training", "AbsRel (less is better)", "RMSE, m (less)", "delta1 (more)"],
-                     rows, best=_best(list(arms), results)),
-    ]  # fmt: skip
+        page.table(
+            ["pre-training", *(HEADS[metric] for metric in shown)], rows, best=_best(arms, results)
+        ),
+    ]
     for name, arm in arms.items():
         parts.append(page.heading(arm.label))
-        for words in commands((name, 0), arm, folder):
+        for words in commands((name, 0), arm, folder, readout="readout" in shown).values():
             parts.append(page.code(f"sgmim {shlex.join(words)}"))
         for kind, caption in (
             ("pretrain", "what it paints"),
             ("finetune", "the depth it predicts"),
         ):
-            sheets = sorted((folder / f"{kind}_{name}_0" / "pictures").glob("step_*.png"))
+            sheets = sorted((run_of(kind, (name, 0), folder) / "pictures").glob("step_*.png"))
             parts += [page.picture(sheet, f"{arm.label}: {caption}") for sheet in sheets[-1:]]
     return page.page("What SG-MIM is good for", parts)
 
 
-def _best(names: list[str], results: dict[str, dict[str, list[float]]]) -> list[tuple[int, int]]:
+def _best(
+    names: Iterable[str], results: dict[str, dict[str, list[float]]]
+) -> list[tuple[int, int]]:
     """Where in the table the best mean of every metric stands."""
-    places = []
-    for column, metric in enumerate(SHOWN, 1):
-        better = max if metric == SHOWN[-1] else min
+    names, places = list(names), []
+    for column, metric in enumerate(results[names[0]], 1):
+        better = max if metric == "delta1" else min
         means = [mean(results[name][metric]) for name in names]
         places.append((means.index(better(means)), column))
     return places

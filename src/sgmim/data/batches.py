@@ -4,7 +4,7 @@ What a batch holds is a function of (seed, step): the order comes from sampler.p
 sample from its key. Neither workers nor processes have a say in it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sgmim.data.geometry import NORMALIZATIONS, normalize
 from sgmim.data.images import Sample, Source
+from sgmim.data.live import Computed, Live
 from sgmim.data.loading import Cutter, Fitter, Size, as_it_is, join, stack
 from sgmim.data.sampler import Order
 from sgmim.data.workers import load
@@ -29,7 +30,8 @@ class Batches:
 
     A broken file is replaced by another, chosen by (seed, epoch, index) alone, and listed in
     `replaced` with the reason. As soon as more files were found broken than `broken_share` of all
-    there are, DataError names them. Raises ConfigurationError for options that cannot be met.
+    there are, DataError names them. Maps in `live` are computed from the crops. Raises
+    ConfigurationError for options that cannot be met.
     """
 
     def __init__(
@@ -43,27 +45,37 @@ class Batches:
         scale: tuple[float, float] = (0.67, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         flip: float = 0.5,
+        vertical_flip: float = 0.0,
+        antialias: bool = True,
         normalization: str = "imagenet",
         workers: int = 0,
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
         broken_share: float = 0.001,
+        live: Computed | None = None,
     ):
-        _check(source, needs, normalization)
+        self.live = live or Computed()
+        _check(source, self.live, needs, normalization)
         if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
             raise ConfigurationError(
                 f"scale={scale} and ratio={ratio} are each a lower and an upper bound above 0, "
                 f"and no crop is larger than its image (scale 1)"
             )
-        if not 0 <= flip <= 1:
-            raise ConfigurationError(f"flip is a probability, from 0 to 1, not {flip}")
+        if not 0 <= min(flip, vertical_flip) <= max(flip, vertical_flip) <= 1:
+            raise ConfigurationError(
+                f"flip and vertical_flip are probabilities, from 0 to 1, not {flip} and "
+                f"{vertical_flip}"
+            )
         if workers < 0:
             raise ConfigurationError(
                 f"workers are 0 (the run loads by itself) or more, not {workers}"
             )
         self.order = Order(len(source), batch, seed, rank, world)
-        self.cutter = Cutter(source, size, _with_image(needs), seed, scale, ratio, flip)
+        self.needs = _with_image(needs)
+        self.cutter = Cutter(
+            source, size, self.needs, seed, scale, ratio, flip, vertical_flip, antialias, self.live
+        )
         self.normalization, self.workers = normalization, workers
         self.device, self.broken_share = torch.device(device), broken_share
         self.replaced: dict[str, str] = {}  # broken file -> reason, so far
@@ -89,7 +101,7 @@ class Batches:
             self._note(broken)
             if isinstance(batch, DataError):
                 raise batch
-            yield _on_device(batch, self.device, self.normalization)
+            yield _on_device(batch, self.device, self.normalization, self.live.device)
 
     def _note(self, broken: dict[str, str]) -> None:
         self.replaced |= broken
@@ -114,6 +126,7 @@ def in_order(
     workers: int = 0,
     device: torch.device | str = "cpu",
     broken: dict[str, str] | None = None,
+    live: Computed | None = None,
 ) -> Iterator[Batch]:
     """Batches to evaluate on: every sample once, in order, not cropped at random.
 
@@ -121,8 +134,9 @@ def in_order(
     its own size, and then a batch ends where the size changes. A broken file raises DataError; or,
     where a dictionary `broken` is given, is noted there with the reason and left out.
     """
-    _check(source, needs, normalization)
-    fitter, device = Fitter(source, size, _with_image(needs), share), torch.device(device)
+    live, device = live or Computed(), torch.device(device)
+    _check(source, live, needs, normalization)
+    fitter = Fitter(source, size, _with_image(needs), share, live)
     waiting: list[Sample] = []
     loaded = load(
         fitter,
@@ -140,25 +154,28 @@ def in_order(
             continue
         other = waiting and sample["image"].shape != waiting[0]["image"].shape
         if other or len(waiting) == batch:
-            yield _on_device(stack(waiting), device, normalization)
+            yield _on_device(stack(waiting), device, normalization, live.device)
             waiting = []
         waiting.append(sample)
     if waiting:
-        yield _on_device(stack(waiting), device, normalization)
+        yield _on_device(stack(waiting), device, normalization, live.device)
 
 
-def _on_device(batch: Batch, device: torch.device, normalization: str) -> Batch:
+def _on_device(
+    batch: Batch, device: torch.device, normalization: str, live: Mapping[str, Live]
+) -> Batch:
     batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    made = {name: how.of(batch) for name, how in live.items()}
     shares = {name: value / 255 for name, value in batch.items() if value.dtype == torch.uint8}
-    return batch | shares | {"image": normalize(batch["image"], normalization)}
+    return batch | shares | made | {"image": normalize(batch["image"], normalization)}
 
 
 def _with_image(needs: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("image", *needs)))
 
 
-def _check(source: Source, needs: Sequence[str], normalization: str) -> None:
-    missing = [name for name in needs if name not in source.has]
+def _check(source: Source, live: Computed, needs: Sequence[str], normalization: str) -> None:
+    missing = [name for name in live.sources(needs) if name not in source.has]
     if missing:
         raise ConfigurationError(
             f"the data has no {' and no '.join(missing)}, only {', '.join(sorted(source.has))}; "

@@ -1,12 +1,14 @@
 """Sources made of another source: a part of it, another map on its images, its maps mixed up."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
-from torch import Tensor
+import torch
 
 from sgmim.data.images import Sample, Source
+from sgmim.data.live import Live
 from sgmim.data.names import Chosen
 from sgmim.errors import ConfigurationError, DataError, unknown
+from sgmim.pinhole import FIELD_OF_VIEW, assumed_camera
 
 
 class Subset:
@@ -49,10 +51,10 @@ class Subset:
 
 
 class WithMap:
-    """A source with one more map, computed from the image (colors in [0, 1]) when it is read."""
+    """A source with one more map, computed from the whole sample when it is read."""
 
-    def __init__(self, source: Source, name: str, make: Callable[[Tensor], Tensor]):
-        self.source, self.name, self.make = source, name, make
+    def __init__(self, source: Source, name: str, live: Live):
+        self.source, self.name, self.live = source, name, live
         self.names, self.has = source.names, {*source.has, name}
 
     def __len__(self) -> int:
@@ -63,8 +65,53 @@ class WithMap:
         needs = self.has if needs is None else set(needs)
         if self.name not in needs:
             return self.source.read(index, needs)
-        sample = self.source.read(index, {*needs, "image"} - {self.name})
-        return sample | {self.name: self.make(sample["image"][None] / 255)[0]}
+        sample = self.source.read(index, {*needs, *self.live.needs} - {self.name})
+        whole = {name: sample[name][None] for name in self.live.needs}
+        return sample | {self.name: self.live.of(whole)[0]}
+
+
+class WithCamera:
+    """A source whose images were all taken by one camera, or by one that is assumed.
+
+    Args:
+        source: of images.
+        camera: focal lengths and middle, in pixels of the whole image (pinhole.py).
+        field_of_view: degrees along the longer side, where no camera is given; 60 if not told.
+
+    Raises:
+        ConfigurationError: no camera has these numbers.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        camera: tuple[float, float, float, float] | None = None,
+        field_of_view: float | None = None,
+    ):
+        if camera and field_of_view:
+            raise ConfigurationError("camera and field_of_view both say what the focal length is")
+        field_of_view = FIELD_OF_VIEW if field_of_view is None else field_of_view
+        if camera and min(camera[:2]) <= 0:
+            raise ConfigurationError(f"focal lengths are above 0 pixels, not {camera[:2]}")
+        if not 0 < field_of_view < 180:
+            raise ConfigurationError(
+                f"a field of view lies between 0 and 180 degrees, and is not {field_of_view}"
+            )
+        self.source, self.camera, self.field_of_view = source, camera, field_of_view
+        self.names, self.has = source.names, {*source.has, "camera"}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
+        """See `Source`. "camera" is (4,)."""
+        needs = self.has if needs is None else set(needs)
+        if "camera" not in needs:
+            return self.source.read(index, needs)
+        sample = self.source.read(index, {*needs, "image"} - {"camera"})
+        height, width = sample["image"].shape[-2:]
+        assumed = assumed_camera(height, width, self.field_of_view)
+        return sample | {"camera": torch.tensor(self.camera) if self.camera else assumed}
 
 
 class Exchanged:
@@ -91,7 +138,7 @@ class Exchanged:
         if self.name in needs:
             other = (index + len(self) // 2) % len(self)  # half a source away: no neighbor's either
             sample[self.name] = self.source.read(other, {self.name})[self.name]
-            if len({value.shape[-2:] for value in sample.values()}) > 1:
+            if len({value.shape[-2:] for value in sample.values() if value.ndim == 3}) > 1:
                 raise DataError(
                     f"{self.names[index]} and {self.names[other]} are not of one size: their "
                     f"{self.name} cannot be exchanged"

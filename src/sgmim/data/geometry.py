@@ -24,15 +24,20 @@ TRIES = 10  # as torchvision's RandomResizedCrop
 class Rule:
     """How one kind of map moves. What is not named in RULES is dense and only moves."""
 
-    interpolation: Literal["bilinear", "nearest"] = "bilinear"
-    negated: tuple[int, ...] = ()  # channels that change sign in a mirror
+    interpolation: Literal["bilinear", "nearest", "points"] = "bilinear"
+    mirrored: tuple[int, ...] = ()  # channels that change sign as left and right change places
+    upended: tuple[int, ...] = ()  # and as up and down do
 
 
+POINTS = Rule(interpolation="points")  # marked pixels, each of which moves to where its middle lies
 RULES = {
-    "normals": Rule(negated=(0,)),  # x points to the right
+    "normals": Rule(mirrored=(0,), upended=(1,)),  # x points to the right, y down
     "classes": Rule(interpolation="nearest"),
     "segments": Rule(interpolation="nearest"),
     "sparse": Rule(interpolation="nearest"),  # depth from a laser: mostly NaN, which would spread
+    "fast": POINTS,
+    "orb": POINTS,
+    "sift": POINTS,
 }
 
 
@@ -41,13 +46,14 @@ def rule(name: str) -> Rule:
 
 
 class Crop(NamedTuple):
-    """A rectangle in pixels, mirrored or not."""
+    """A rectangle in pixels, mirrored and upended or not."""
 
     top: int
     left: int
     height: int
     width: int
     flip: bool = False
+    vertical_flip: bool = False
 
 
 def random_crop(
@@ -58,13 +64,16 @@ def random_crop(
     scale: tuple[float, float] = (0.67, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip: float = 0.5,
+    vertical_flip: float = 0.0,
 ) -> Crop:
     """The rule of torchvision's RandomResizedCrop, drawn from the key alone.
 
     `scale` is the share of the image's area, `ratio` is width / height, evenly spread in its
-    logarithm, `flip` the probability of a mirror. Defaults as in SimMIM and SG-MIM (section 4.1).
+    logarithm, `flip` the probability of a mirror, `vertical_flip` that of standing on its head.
+    Defaults as in SimMIM and SG-MIM (section 4.1).
     """
-    (mirror,) = draws.numbers(key, [4 * TRIES], STREAM)
+    mirror, headstand = draws.numbers(key, [4 * TRIES, 4 * TRIES + 1], STREAM)
+    flips = {"flip": mirror < flip, "vertical_flip": headstand < vertical_flip}
     drawn = draws.numbers(key, range(4 * TRIES), STREAM)
     for area, shape, down, across in zip(*[drawn] * 4, strict=True):
         pixels = height * width * _between(*scale, area)
@@ -72,9 +81,9 @@ def random_crop(
         w, h = round(sqrt(pixels * aspect)), round(sqrt(pixels / aspect))
         if 0 < w <= width and 0 < h <= height:
             top, left = int(down * (height - h + 1)), int(across * (width - w + 1))
-            return Crop(top, left, h, w, mirror < flip)
+            return Crop(top, left, h, w, **flips)
     aspect = min(max(width / height, ratio[0]), ratio[1])
-    return center_crop(height, width, aspect)._replace(flip=mirror < flip)
+    return center_crop(height, width, aspect)._replace(**flips)
 
 
 def center_crop(height: int, width: int, aspect: float, share: float = 1.0) -> Crop:
@@ -84,16 +93,20 @@ def center_crop(height: int, width: int, aspect: float, share: float = 1.0) -> C
     return Crop((height - h) // 2, (width - w) // 2, h, w)
 
 
-def cut(sample: dict[str, Tensor], crop: Crop, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Crop, resize to `size` (height, width) and mirror the image and every map (c, H, W).
+def cut(
+    sample: dict[str, Tensor], crop: Crop, size: tuple[int, int], *, antialias: bool = True
+) -> dict[str, Tensor]:
+    """Crop, resize to `size` (height, width) and flip the image, every map (c, H, W) that lies on
+    it and the camera (4,), see pinhole.py.
 
-    Bilinear is antialiased, and what rests on an unknown pixel (NaN) becomes unknown. Whatever
-    does not lie on the image, such as a label, is left as it is.
+    Bilinear is antialiased unless told, and what rests on an unknown pixel (NaN) becomes unknown.
+    Whatever else does not lie on the image, such as a label, is left as it is.
     """
-    return {
-        name: _cut(value, rule(name), crop, size) if value.ndim == 3 else value
+    done = {
+        name: _cut(value, rule(name), crop, size, antialias) if value.ndim == 3 else value
         for name, value in sample.items()
     }
+    return done | {"camera": _moved(done["camera"], crop, size)} if "camera" in done else done
 
 
 def fit(
@@ -107,24 +120,53 @@ def fit(
     return cut(sample, center_crop(height, width, size[1] / size[0], share), size)
 
 
-def _cut(value: Tensor, rule: Rule, crop: Crop, size: tuple[int, int]) -> Tensor:
-    top, left, height, width, flip = crop
+def _cut(value: Tensor, rule: Rule, crop: Crop, size: tuple[int, int], antialias: bool) -> Tensor:
+    top, left, height, width, *_ = crop
     value = value[:, top : top + height, left : left + width]
     if (height, width) != size:
-        value = _resized(value, size, nearest=rule.interpolation == "nearest")
-    if not flip:
-        return value
-    value = value.flip(-1)
-    for channel in rule.negated:
-        value[channel].neg_()
+        value = _resized(value, size, rule.interpolation, antialias)
+    for flipped, axis, negated in (
+        (crop.flip, -1, rule.mirrored),
+        (crop.vertical_flip, -2, rule.upended),
+    ):
+        if flipped:
+            value = value.flip(axis)
+            for channel in negated:
+                value[channel].neg_()
     return value
 
 
-def _resized(value: Tensor, size: tuple[int, int], *, nearest: bool) -> Tensor:
+def _resized(value: Tensor, size: tuple[int, int], interpolation: str, antialias: bool) -> Tensor:
     """As torchvision's `resize`, whose way to this takes a fifth of a small image's time."""
-    if nearest:
+    if interpolation == "points":
+        return _scattered(value, size)
+    if interpolation == "nearest":
         return F.interpolate(value[None], size, mode="nearest-exact")[0]
-    return F.interpolate(value[None], size, mode="bilinear", antialias=True)[0]
+    if antialias:
+        return F.interpolate(value[None], size, mode="bilinear", antialias=True)[0]
+    resized = F.interpolate(value[None].float(), size, mode="bilinear")[0]
+    return resized if value.is_floating_point() else resized.round_().to(value.dtype)
+
+
+def _scattered(marks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Marks (c, h, w) in a picture of another size, where their middles come to lie."""
+    moved = marks.new_zeros(len(marks), *size)
+    channel, *places = marks.nonzero(as_tuple=True)
+    rows, columns = (
+        ((place + 0.5) * (to / before)).long()
+        for place, to, before in zip(places, size, marks.shape[1:], strict=True)
+    )
+    moved[channel, rows, columns] = 1
+    return moved
+
+
+def _moved(camera: Tensor, crop: Crop, size: tuple[int, int]) -> Tensor:
+    """The camera of a crop. Flips turn the world over: the picture is that of a mirrored one."""
+    across, down = size[1] / crop.width, size[0] / crop.height
+    focal_across, focal_down, x, y = camera.tolist()
+    x, y = (x - crop.left) * across, (y - crop.top) * down
+    x, y = size[1] - x if crop.flip else x, size[0] - y if crop.vertical_flip else y
+    return camera.new_tensor([focal_across * across, focal_down * down, x, y])
 
 
 def _between(low: float, high: float, share: float) -> float:

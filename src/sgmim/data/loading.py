@@ -4,7 +4,8 @@ All of it can be pickled. An error is data here: raised in another process, it w
 as a traceback of that process.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from sgmim import draws
 from sgmim.data.geometry import cut, fit, random_crop
 from sgmim.data.images import Sample, Source
+from sgmim.data.live import Computed, Live
 from sgmim.errors import DataError
 
 Size = tuple[int, int]  # pixels, down and across
@@ -29,6 +31,9 @@ class Cutter:
     scale: tuple[float, float]
     ratio: tuple[float, float]
     flip: float
+    vertical_flip: float = 0.0
+    antialias: bool = True
+    live: Computed = field(default_factory=Computed)
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Sample | DataError, dict[str, str]]:
         key = draws.key(self.seed, *place)
@@ -36,7 +41,8 @@ class Cutter:
         broken: dict[str, str] = {}
         for attempt in range(REPLACEMENTS):
             try:
-                return self._cut(key, self.source.read(index, self.needs), index), broken
+                sample = self.source.read(index, self.live.sources(self.needs))
+                return self._cut(key, sample, index), broken
             except DataError as error:
                 broken[self.source.names[index]] = str(error)
                 index = draws.key(key, attempt) % len(self.source)
@@ -44,8 +50,17 @@ class Cutter:
 
     def _cut(self, key: int, sample: Sample, index: int) -> Sample:
         height, width = sample["image"].shape[-2:]
-        crop = random_crop(key, height, width, scale=self.scale, ratio=self.ratio, flip=self.flip)
-        return cut(sample, crop, self.size) | _numbers(key, index)
+        crop = random_crop(
+            key,
+            height,
+            width,
+            scale=self.scale,
+            ratio=self.ratio,
+            flip=self.flip,
+            vertical_flip=self.vertical_flip,
+        )
+        sample = cut(sample, crop, self.size, antialias=self.antialias)
+        return _with_live(sample, self.live.crop, self.needs) | _numbers(key, index)
 
 
 def join(
@@ -69,17 +84,19 @@ class Fitter:
     size: Size | None
     needs: tuple[str, ...]
     share: float | None
+    live: Computed = field(default_factory=Computed)
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Sample | DataError:
         try:
-            sample = self.source.read(index, self.needs)
+            sample = self.source.read(index, self.live.sources(self.needs))
         except DataError as error:
             return error
         if self.size is not None:
             sample = fit(sample, self.size, share=self.share)
+        sample = _with_live(sample, self.live.crop, self.needs)
         return sample | _numbers(draws.key(0, 0, index), index)
 
 
@@ -90,6 +107,12 @@ def stack(samples: list[Sample]) -> Sample:
         if len(shapes) > 1:
             raise DataError(f"not all {name} maps are alike: there are {sorted(shapes)}")
     return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def _with_live(sample: Sample, live: Mapping[str, Live], needs: Collection[str]) -> Sample:
+    """A sample with the maps that are computed from the crop."""
+    alone = {name: value[None] for name, value in sample.items()}
+    return sample | {name: made.of(alone)[0] for name, made in live.items() if name in needs}
 
 
 def _numbers(key: int, index: int) -> Sample:

@@ -34,7 +34,7 @@ KEPT = {  # channels of each and how they are kept: 12 bytes a pixel in all
 
 
 class Scenes:
-    """A source of pictures with depth in meters, normals and classes: see `render`.
+    """A source of pictures with depth in meters, normals, classes and camera: see `render`.
 
     count: how many there are; together they take 12 bytes a pixel, of at most 64 GiB.
     size: pixels a side, or down and across.
@@ -65,7 +65,7 @@ class Scenes:
         self.size, self.seed, self.kind, self.device = _checked(size, kind), seed, kind, device
         self.contrast = contrast
         _check_memory(count, *self.size)
-        self.has = set(KEPT)
+        self.has = {*KEPT, "camera"}
         self.names = [f"scene {index} of seed {seed}" for index in range(count)]
         self._kept = self._space()
 
@@ -73,7 +73,7 @@ class Scenes:
         return len(self.names)
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
-        """See `Source`. Depth is (1, H, W), normals (3, H, W), classes (1, H, W)."""
+        """See `Source`. Depth is (1, H, W), normals (3, H, W), classes (1, H, W), camera (4,)."""
         if not 0 <= index < len(self):
             raise IndexError(f"no scene {index} among {len(self)}")
         self._make(index // CHUNK)
@@ -95,11 +95,13 @@ class Scenes:
         made = render(keys, self.size, self.kind, contrast=self.contrast)
         for name in KEPT:
             self._kept[name][span.start : span.stop] = made[name]
+        self._kept["camera"][span.start : span.stop] = _cameras(made["focal"], *self.size)
         self._kept["made"][chunk] = True  # last: two processes may both make it, and alike
 
     def _space(self) -> dict[str, Tensor]:
         """Where scenes are kept, and which chunks are. It takes up no memory until written to."""
         kept = {n: _shared(len(self), c, *self.size, dtype=t) for n, (c, t) in KEPT.items()}
+        kept["camera"] = _shared(len(self), 4, dtype=torch.float32)
         return kept | {"made": _shared(-(-len(self) // CHUNK), dtype=torch.bool)}
 
     def __getstate__(self) -> dict:
@@ -118,6 +120,13 @@ def _check_memory(count: int, height: int, width: int) -> None:
             f"{count} scenes of {height} x {width} pixels would take {count * each / 2**30:.0f} "
             f"GiB of memory: ask for smaller ones, or for {most} or fewer ({MOST_GIB} GiB)"
         )
+
+
+def _cameras(focal: Float[Tensor, " b"], height: int, width: int) -> Float[Tensor, "b 4"]:
+    """Focal lengths and middle in pixels, see pinhole.py."""
+    return torch.stack(
+        [focal, focal, torch.full_like(focal, width / 2), torch.full_like(focal, height / 2)], dim=1
+    )
 
 
 def _shared(*shape: int, dtype: torch.dtype) -> Tensor:

@@ -16,10 +16,10 @@ from sgmim.encoders import make_encoder
 from sgmim.errors import ConfigurationError, FileError
 from sgmim.finished import ROOMS
 from sgmim.objective import Objective
-from sgmim.options import find, recipe_path
+from sgmim.options import build, recipe_path
 from sgmim.plan import Plan
 from sgmim.request import read
-from sgmim.sources import NO_DATA, make_source
+from sgmim.sources import NO_DATA, completed, make_source
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Patient:
     @cached_property
     def objective(self) -> Objective:
         encoder = make_encoder(**(self.config.encoder.as_dict() | {"pretrained": False}))
-        return find(self.room, self.name)(encoder, **self.config[self.part].as_dict())
+        return build(self.room, self.name, encoder, self.config[self.part])
 
     @cached_property
     def source(self) -> Source:
@@ -52,10 +52,11 @@ class Patient:
     @cached_property
     def batches(self) -> Batches:
         needs = self.objective.needs if self.whole else tuple(self.source.has)
+        source, live = completed(self.source, self.config.data.live, needs)
         size = self.config.encoder.image_size
         size = (size, size) if isinstance(size, int) else tuple(size)
         options = self.config.batches.as_dict() | {"workers": 0, "broken_share": 1.0}
-        return Batches(self.source, size=size, batch=1, needs=needs, **options)
+        return Batches(source, size=size, batch=1, needs=needs, live=live, **options)
 
     @cached_property
     def history(self) -> History:

@@ -4,14 +4,17 @@ Head, loss and range are those of MIM-Depth-Estimation (Xie et al., 2022, arXiv:
 SG-MIM's Tables 1 and 2 follow: sigmoid times the largest depth, scale-invariant log error.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgmim.encoders.base import Encoder
 from sgmim.objective import Batch, Losses, Pictures, Task
 from sgmim.tasks.depth_metrics import METRICS, Crop, DepthMeter
 from sgmim.tasks.heads.deconv import DeconvHead
+from sgmim.tasks.heads.linear import LinearHead
 
 
 class DepthEstimation(Task):
@@ -24,22 +27,34 @@ class DepthEstimation(Task):
         self,
         encoder: Encoder,
         *,
+        head: Literal["deconv", "linear"] = "deconv",
+        frozen: bool = False,  # leave the encoder as it is: what do its features say?
         max_depth: float = 10.0,  # meters: what it can predict, and below which it is scored
         min_depth: float = 1e-3,  # meters: above which it is scored
         focus: float = 0.5,  # on shape rather than scale: lambda of the scale-invariant error
-        filters: int = 32,  # of the head's deconvolutions
-        width: int | None = None,  # of the head's convolutions
-        kernel: int = 2,  # of the head's deconvolutions
+        filters: int = 32,  # of the deconvolutions
+        width: int | None = None,  # of the convolutions after them
+        kernel: int = 2,  # of the deconvolutions
         crop: Crop = "none",  # the part of an image that is scored
         clamp: bool = True,  # score predictions as if cut to min_depth .. max_depth
         flip: bool = False,  # predict the mean of an image and its mirror image
     ):
         super().__init__()
-        self.encoder = encoder
-        self.head = DeconvHead(encoder, filters=filters, width=width, kernel=kernel)
+        self.encoder, self.frozen = encoder, frozen
+        if frozen:
+            encoder.requires_grad_(False)
+        self.head: nn.Module = LinearHead(encoder)
+        if head == "deconv":
+            self.head = DeconvHead(encoder, filters=filters, width=width, kernel=kernel)
         self.max_depth, self.min_depth, self.focus = max_depth, min_depth, focus
         self.crop, self.clamp, self.flip = crop, clamp, flip
         self.meter()  # refuses an unknown crop now, not after an epoch
+
+    def train(self, mode: bool = True) -> "DepthEstimation":
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
 
     def forward(self, batch: Batch) -> Losses:
         return {"silog": silog(self.depth(batch["image"]), batch["depth"], self.focus)}
