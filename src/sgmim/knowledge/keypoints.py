@@ -113,9 +113,9 @@ def _marked(
     points = np.zeros(shades.shape, np.float32)
     last = np.array(shades.shape[1:]) - 1
     for marked, shade in zip(points, shades.cpu().numpy(), strict=True):
-        for keypoint in detector.detect(shade):
-            x, y = keypoint.pt
-            marked[min(round(y), last[0]), min(round(x), last[1])] = 1
+        centers = np.array(_cv2().KeyPoint_convert(detector.detect(shade))).reshape(-1, 2)
+        row, column = np.minimum(centers[:, ::-1].round().astype(int), last).T
+        marked[row, column] = 1
     return torch.from_numpy(points)[:, None].to(image.device)
 
 
