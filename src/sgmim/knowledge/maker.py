@@ -6,7 +6,7 @@ options of 'sgmim knowledge NAME'. It returns something that turns images into m
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +25,21 @@ class Maker(Protocol):
     note: Note
 
     def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]: ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A maker that is given maps beside the image, by name: normals read depth.
+
+    `reads` is how they are found, as keywords of Images: {"maps": {"depth": folder}}.
+    """
+
+    note: Note
+    reads: dict[str, dict[str, Any]]
+
+    def __call__(
+        self, image: Float[Tensor, "b 3 H W"], depth: Float[Tensor, "b 1 H W"]
+    ) -> Float[Tensor, "b c h w"]: ...
 
 
 @dataclass(frozen=True)
