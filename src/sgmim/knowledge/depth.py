@@ -18,7 +18,7 @@ from sgmim.knowledge import omnidata
 from sgmim.knowledge.functions import Function
 from sgmim.knowledge.maker import Maker
 from sgmim.knowledge.pretrained import Pretrained
-from sgmim.knowledge.teachers import Preset, find_teacher
+from sgmim.knowledge.teachers import Preset, find_teacher, known
 
 AUTO = ("AutoModelForDepthEstimation",)
 NONCOMMERCIAL = "cc-by-nc-4.0"
@@ -112,7 +112,7 @@ def maker(
         FileError: its file or folder is missing.
     """
     asked: dict[str, Any] = {"accept_license": accept_license, "trained_on": tuple(trained_on)}
-    preset = TEACHERS.get(teacher)
+    preset = known(teacher, TEACHERS)
     found: Pretrained | Function
     if teacher == "dpt-omnidata":
         found = omnidata.teacher(checkpoint, channels=1, **asked)
@@ -121,8 +121,8 @@ def maker(
     else:
         found = find_teacher(teacher, AUTO, TEACHERS, revision=revision, **asked)
     kind_, direction_ = _kind(teacher, kind, direction, preset, found)
-    known = Note(name="depth", meaning=WORDS[kind_], kind=kind_, direction=direction_)
-    note = found.origin.noted(known)
+    about = Note(name="depth", meaning=WORDS[kind_], kind=kind_, direction=direction_)
+    note = found.origin.noted(about)
     if isinstance(found, Pretrained):
         return Depth(found, note, size, square)
     if size or square or revision:
@@ -217,21 +217,21 @@ def _kind(
     found: Pretrained | Function,
 ) -> tuple[str, str]:
     """Kind and direction of a teacher's depth: as told, else as known."""
-    known: tuple[str | None, str | None] = (None, None)
+    sure: tuple[str | None, str | None] = (None, None)
     if preset:
-        known = (preset.kind, preset.direction)
+        sure = (preset.kind, preset.direction)
     elif isinstance(found, Pretrained):
         config = found.config
         if found.config.model_type == "depth_anything":
-            known = METRIC if config.depth_estimation_type == "metric" else INVERSE
+            sure = METRIC if config.depth_estimation_type == "metric" else INVERSE
         else:
-            known = TYPES.get(found.config.model_type, known)
-    if kind is not None and kind != known[0]:
-        known = (kind, dict([INVERSE, METRIC]).get(kind))
-    elif kind is None and known[0] is None:
+            sure = TYPES.get(found.config.model_type, sure)
+    if kind is not None and kind != sure[0]:
+        sure = (kind, dict([INVERSE, METRIC]).get(kind))
+    elif kind is None and sure[0] is None:
         raise ConfigurationError(f"what does {name} give? Say --kind inverse, relative or metric")
-    said = direction or known[1]
+    said = direction or sure[1]
     if said is None:
         raise ConfigurationError(f"which end of {name}'s depth is high? Say --direction")
-    assert known[0] is not None, "see above"
-    return known[0], said
+    assert sure[0] is not None, "see above"
+    return sure[0], said

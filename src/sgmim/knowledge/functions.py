@@ -48,13 +48,21 @@ class Function:
         return made
 
 
+def fingerprint(*files: Path) -> str:
+    """What tells files from others of the same name."""
+    total = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as opened:
+            total.update(hashlib.file_digest(opened, "sha256").digest())
+    return f"sha256 {total.hexdigest()[:12]}"
+
+
 def imported(where: str, name: str) -> tuple[Callable, str]:
     """A function from a module or a file, and the version of that."""
     version = ""
     try:
         if where.endswith(".py"):
-            content = Path(where).read_bytes()
-            version = f"sha256 {hashlib.sha256(content).hexdigest()[:12]}"
+            version = fingerprint(Path(where))
             spec = importlib.util.spec_from_file_location(
                 f"sgmim_teacher_{Path(where).stem}", where
             )

@@ -6,7 +6,6 @@ The file, omnidata_dpt_depth_v2.ckpt or omnidata_dpt_normal_v2.ckpt, names its w
 authors of DPT do; they are put into transformers' DPT.
 """
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgmim.errors import ConfigurationError, DataError, FileError
-from sgmim.knowledge.functions import Function
+from sgmim.knowledge.functions import Function, fingerprint
 from sgmim.knowledge.licenses import Origin, agreed
 from sgmim.knowledge.pretrained import said, transformers
 
@@ -111,9 +110,9 @@ def teacher(
     if found != channels:
         raise DataError(f"{checkpoint} gives {found} channels, and {channels} are asked for")
     square = Omnidata(model, model.config.image_size, centered=channels == 1)  # type: ignore[union-attr,arg-type]
-    version = f"sha256 {hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:12]}"
     known = tuple(sorted({*TRAINED_ON, *trained_on}))
-    return Function("dpt-omnidata", square, Origin("dpt-omnidata", version, LICENSE, True, known))
+    origin = Origin("dpt-omnidata", fingerprint(checkpoint), LICENSE, True, known)
+    return Function("dpt-omnidata", square, origin)
 
 
 def convert(state: dict[str, Tensor]) -> nn.Module:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sgmim.errors import ConfigurationError, FileError, unknown
-from sgmim.knowledge.functions import Function, imported
+from sgmim.knowledge.functions import Function, fingerprint, imported
 from sgmim.knowledge.licenses import UNSTATED, Origin, agreed, license_of, read_card, seen_by
 from sgmim.knowledge.pretrained import Pretrained, fetched, load
 
@@ -57,11 +57,11 @@ def find_teacher(
     if found := FUNCTION.fullmatch(teacher):
         function, version = imported(found[1], found[2])
         return Function(teacher, function, Origin(teacher, version, trained_on=trained_on))
-    preset = presets.get(teacher)
+    preset = known(teacher, presets)
     where = preset.hub if preset else teacher
     if Path(where).is_dir():
         model, processor = load(autos, where, None)
-        card, version = read_card(Path(where) / "README.md"), ""
+        card, version = read_card(Path(where) / "README.md"), _weights(Path(where))
         license: str | None = license_of(card) or UNSTATED
     elif HUB_ID.fullmatch(where) and not where.startswith("."):
         version = fetched(where, "config.json", revision).parent.name  # the commit
@@ -72,9 +72,21 @@ def find_teacher(
     else:
         raise _nowhere(teacher, presets)
     accepted = agreed(teacher, license, accept_license)
-    known = {*trained_on, *(preset.trained_on if preset else seen_by(where, card))}
-    origin = Origin(where, version, license or "", accepted, tuple(sorted(known)))
+    seen = {*trained_on, *(preset.trained_on if preset else seen_by(Path(where).name, card))}
+    origin = Origin(where, version, license or "", accepted, tuple(sorted(seen)))
     return Pretrained(model, processor, origin)
+
+
+def known(teacher: str, presets: Mapping[str, Preset]) -> Preset | None:
+    """What is known of a teacher, by its name here or on the hub."""
+    by_id = {preset.hub: preset for preset in presets.values()}
+    return presets.get(teacher) or (by_id.get(teacher) if teacher else None)
+
+
+def _weights(folder: Path) -> str:
+    """The weights in a folder, by their sum: another model of that name is another teacher."""
+    files = sorted(folder.glob("*.safetensors"))
+    return fingerprint(*files) if files else ""
 
 
 def _nowhere(teacher: str, presets: Mapping[str, Preset]) -> Exception:
