@@ -35,6 +35,7 @@ def make_source(
     count: int | None = None,
     live: Literal["edges"] | None = None,
     exchange: str | None = None,
+    benchmark: str | None = None,
 ) -> Source | None:
     """Images and maps from folders or shards; or, where none are given, scenes, which have depth.
 
@@ -57,6 +58,8 @@ def make_source(
         count: take only so many, evenly spaced.
         live: a map that is made from each image as it is read.
         exchange: give every image another's map of this name (a control).
+        benchmark: what these images are of (kitti, nyu, ade20k): a score on them comes with a
+            warning where the model learnt from a teacher that was trained on it.
 
     Raises:
         ConfigurationError: options that do not go together.

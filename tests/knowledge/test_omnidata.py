@@ -9,13 +9,13 @@ from functools import partial
 import pytest
 import timm
 import torch
-from conftest import close
 from timm.models.resnetv2 import ResNetV2
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_hybrid import HybridEmbed
 from torch import nn
 from torch.nn import functional as F
 
+from conftest import close
 from sgmim.errors import ConfigurationError, DataError, FileError
 from sgmim.knowledge import depth, normals, omnidata
 
@@ -156,16 +156,14 @@ def test_a_checkpoint_is_a_teacher_of_depth(tmp_path, reference):
 def test_a_checkpoint_is_a_teacher_of_normals(tmp_path):
     model, image = _new(channels=3), torch.rand(1, 3, SIDE, SIDE)
     model.scratch.output_conv[4].bias.data = torch.tensor([0.5, 0.6, 0.1])  # towards the camera
-    made = normals.maker(
-        teacher="omnidata", checkpoint=_file(tmp_path, model), accept_license=True
-    )
+    made = normals.maker(teacher="omnidata", checkpoint=_file(tmp_path, model), accept_license=True)
     with torch.no_grad():
         theirs = F.normalize(2 * model(image).clamp(0, 1) - 1, dim=1)
     close(made(image), theirs)
 
 
 def test_its_license_has_to_be_accepted(tmp_path, reference):
-    with pytest.raises(ConfigurationError, match="omnidata-eula.*--accept_license"):
+    with pytest.raises(ConfigurationError, match=r"omnidata-eula.*--accept_license"):
         depth.maker(teacher="dpt-omnidata", checkpoint=_file(tmp_path, reference))
 
 

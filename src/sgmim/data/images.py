@@ -85,6 +85,7 @@ class Images:
             if name not in self.maps:
                 raise unknown("map", name, self.maps)
         self.has = {"image", *self.maps}
+        self.notes = {name: maps.note for name, maps in self.maps.items()}
         if check:
             self._check_sizes()
 
