@@ -1,16 +1,16 @@
 """Models of transformers, tiny and untrained, as save_pretrained leaves them: no network."""
 
 import atexit
-import os
 import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before anything of the hub is imported
-
+import huggingface_hub
 import torch
 import transformers
+
+huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="tiny_teachers_"))
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
@@ -26,6 +26,8 @@ def folder(name: str) -> Path:
     """The folder of a tiny model: one of the functions below, by name."""
     torch.manual_seed(0)
     model, processor = globals()[name]()
+    for weight in (p for p in model.parameters() if p.ndim > 1):
+        torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5)  # livelier than at the start
     path = SCRATCH / name.replace("_", "-")
     model.eval().save_pretrained(path)
     if processor is not None:
@@ -122,3 +124,15 @@ def tipsv2():
 def classifier():
     config = transformers.ViTConfig(**VIT, intermediate_size=48, image_size=32, patch_size=16)
     return transformers.ViTForImageClassification(config), None
+
+
+def on_the_hub(cache: Path, hub: str, model: Path, card: str | None = None) -> str:
+    """Put a model where the hub's client keeps what it has fetched; returns its commit."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    place = cache / f"models--{hub.replace('/', '--')}"
+    shutil.copytree(model, place / "snapshots" / commit)
+    if card is not None:
+        (place / "snapshots" / commit / "README.md").write_text(card)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    return commit

@@ -54,11 +54,12 @@ def fetched(hub: str, name: str, revision: str | None, needed: bool = True) -> A
     except Exception as error:  # no network fails in many ways
         if not needed:
             return None
-        if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, OSError):
+        is_local = isinstance(error, errors.LocalEntryNotFoundError)
+        if isinstance(error, errors.EntryNotFoundError) and not is_local:
             raise ConfigurationError(f"{hub} is no model of transformers: no {name}") from error
         raise ConfigurationError(
-            f"{hub} is not in the cache, and the hub cannot be reached ({said(error)}); fetch it "
-            "where there is a network, or give the folder of a model"
+            f"{hub} is not in the cache, and the hub cannot be reached: 'hf download {hub}' where "
+            "there is a network, or give the folder of a model"
         ) from error
 
 

@@ -64,6 +64,8 @@ def find_teacher(
         card, version = read_card(Path(where) / "README.md"), _weights(Path(where))
         license: str | None = license_of(card) or UNSTATED
     elif HUB_ID.fullmatch(where) and not where.startswith("."):
+        if preset:
+            agreed(teacher, preset.license, accept_license)
         version = fetched(where, "config.json", revision).parent.name  # the commit
         card = read_card(fetched(where, "README.md", version, needed=False))
         license = preset.license if preset else license_of(card)
