@@ -12,18 +12,21 @@ from sgmim.errors import ConfigurationError
 def from_depth(
     depth: Float[Tensor, "b 1 H W"], camera: Float[Tensor, "b 4"], smooth: int = 1
 ) -> Float[Tensor, "b 3 H W"]:
-    """Unit normals towards the camera. NaN where the depth or a neighbor's is unknown."""
-    return pinhole.normals(pinhole.points(averaged(depth, smooth), camera))
+    """Unit normals towards the camera. NaN where the depth or a neighbor's is unknown.
+
+    Points in space are averaged over `smooth` pixels a side first: those of a plane stay on it.
+    """
+    return pinhole.normals(averaged(pinhole.points(depth, camera), smooth))
 
 
-def averaged(depth: Float[Tensor, "b 1 H W"], side: int) -> Float[Tensor, "b 1 H W"]:
+def averaged(points: Float[Tensor, "b c H W"], side: int) -> Float[Tensor, "b c H W"]:
     """Every known pixel as the mean of what is known in the square around it."""
     if side == 1:
-        return depth
-    known = depth.isfinite()
+        return points
+    known = points.isfinite()
     total, count = (
         F.avg_pool2d(each, side, stride=1, padding=side // 2)
-        for each in (depth.where(known, 0), known.float())
+        for each in (points.where(known, 0), known.float())
     )
     return (total / count).where(known, torch.nan)
 
