@@ -60,8 +60,8 @@ def functions(tmp_path):
 def made_of(maps, **options):
     """Normals of such maps, as 'sgmim knowledge' makes them."""
     made = maker(depth=maps / "depth", intrinsics=CAMERA, **options)
-    sample = Images(maps / "photos", **made.reads).read(0)
-    return made, made(sample["image"][None] / 255, depth=sample["depth"][None])[0]
+    sample = Images(maps / "photos", **made.found).read(0)
+    return made, made(sample[made.reads][None])[0]
 
 
 def test_the_normals_of_a_plane_are_its_own():

@@ -4,6 +4,7 @@ Maps are given as the network gives them, never as the picture of 8 bits that tr
 pipeline makes for display.
 """
 
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -127,7 +128,7 @@ def maker(
         return Depth(found, note, size, square)
     if size or square or revision:
         raise ConfigurationError(f"--size, --square and --revision are not for {teacher}")
-    return Own(found, note)
+    return Own(found, replace(note, hole=0.0))
 
 
 class Own:

@@ -60,7 +60,7 @@ def agreed(teacher: str, license: str | None, accept: bool) -> bool:
     terms = f"has the license {license}" if license else "states no license"
     raise ConfigurationError(
         f"{teacher} {terms}, which is not a permissive one; if its terms allow what you do, say "
-        "--accept_license, which is recorded beside the maps"
+        "--accept_license true, which is recorded beside the maps"
     )
 
 

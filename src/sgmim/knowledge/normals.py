@@ -35,6 +35,7 @@ NOTE = Note(
     name="normals",
     meaning="unit normals towards the camera: x right, y down, z forward",
     low=-1.0,
+    hole=0.0,
     kind="normal",
 )
 
@@ -54,7 +55,7 @@ def maker(
     smooth: int = 1,
     axes: Literal["opencv", "opengl"] | None = None,
     trained_on: tuple[str, ...] = (),
-) -> Maker | Reader:
+) -> Maker:
     """Normals from depth maps (--depth), of a teacher's metric depth (--depth_teacher), or as a
     teacher of normals sees them (--teacher).
 
@@ -91,29 +92,9 @@ def maker(
         raise ConfigurationError(f"--smooth is an odd number of pixels, not {smooth}")
     lens = Lens(intrinsics, field_of_view)
     if depth is not None:
-        return FromMaps(depth, depth_scale, depth_hole, lens, smooth)
+        return _of_maps(depth, {"scale": depth_scale, "hole": depth_hole}, lens, smooth)
     name = depth_teacher or "da2-metric-indoor-small"
     return FromTeacher(depth_teachers.maker(teacher=name, revision=revision, **asked), lens, smooth)
-
-
-class FromMaps:
-    """Normals of the depth maps that lie on the images; the colors do not matter."""
-
-    def __init__(
-        self, folder: Path, scale: float | None, hole: float | None, lens: Lens, smooth: int
-    ):
-        given = {"scale": scale, "hole": hole}
-        self.reads: dict[str, dict[str, Any]] = {"maps": {"depth": folder}}
-        self.reads |= {key: {"depth": value} for key, value in given.items() if value is not None}
-        note = read_note(folder) or Note()
-        _check_metric(str(folder), note.kind or "metric")
-        self.lens, self.smooth = lens, smooth
-        self.note = _of_depth(note, note.source or str(folder), lens, smooth)
-
-    def __call__(
-        self, image: Float[Tensor, "b 3 H W"], depth: Float[Tensor, "b 1 H W"]
-    ) -> Float[Tensor, "b 3 H W"]:
-        return from_depth(depth, self.lens.camera(image), self.smooth)
 
 
 class FromTeacher:
@@ -125,8 +106,10 @@ class FromTeacher:
         self.note = _of_depth(teacher.note, teacher.note.source, lens, smooth)
 
     def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-        depth = F.interpolate(self.teacher(image), image.shape[-2:], mode="bilinear")
-        return from_depth(depth, self.lens.camera(image), self.smooth)
+        with torch.autocast(image.device.type, enabled=False):  # the steps of bf16 are stairs
+            depth = self.teacher(image)
+        depth = F.interpolate(depth, image.shape[-2:], mode="bilinear")
+        return from_depth(depth, self.lens.camera(depth), self.smooth)
 
 
 class Seen:
@@ -177,6 +160,21 @@ def _seen(
     if axes is None:
         raise ConfigurationError(f"which way do x, y, z of {teacher} go? Say --axes")
     return Seen(found, axes, found.origin.noted(replace(NOTE, version=axes)))
+
+
+def _of_maps(folder: Path, how: dict[str, float | None], lens: Lens, smooth: int) -> Reader:
+    """Normals of the depth maps that lie on the images; the colors do not matter."""
+    note = read_note(folder) or Note()
+    _check_metric(str(folder), note.kind or "metric")
+
+    def normals(depth: Float[Tensor, "b 1 H W"]) -> Float[Tensor, "b 3 H W"]:
+        return from_depth(depth, lens.camera(depth), smooth)
+
+    found: dict[str, dict[str, Any]] = {"maps": {"depth": folder}}
+    found |= {key: {"depth": value} for key, value in how.items() if value is not None}
+    return Reader(
+        normals, _of_depth(note, note.source or str(folder), lens, smooth), "depth", found
+    )
 
 
 def _of_depth(depth: Note, source: str, lens: Lens, smooth: int) -> Note:
