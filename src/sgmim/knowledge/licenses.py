@@ -42,18 +42,18 @@ class Origin:
         return replace(note, **asdict(self) | {"version": version})
 
 
-def agreed(teacher: str, license: str | None, accept: bool) -> bool:
+def agreed(teacher: str, license: str, accept: bool) -> bool:
     """Whether somebody had to take a license on himself, and did.
 
     Args:
         teacher: its name.
-        license: as the hub spells it; None if nobody says.
+        license: as the hub spells it; "" if nobody says.
         accept: what was answered.
 
     Raises:
         ConfigurationError: the license is not permissive, and nobody has accepted it.
     """
-    if license == UNSTATED or (license or "").lower() in PERMISSIVE:
+    if license == UNSTATED or license.lower() in PERMISSIVE:
         return False
     if accept:
         return True

@@ -173,7 +173,7 @@ def _of_maps(folder: Path, how: dict[str, float | None], lens: Lens, smooth: int
     found: dict[str, dict[str, Any]] = {"maps": {"depth": folder}}
     found |= {key: {"depth": value} for key, value in how.items() if value is not None}
     return Reader(
-        normals, _of_depth(note, note.source or str(folder), lens, smooth), "depth", found
+        normals, _of_depth(note, note.source or folder.name, lens, smooth), "depth", found
     )
 
 

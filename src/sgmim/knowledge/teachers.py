@@ -55,27 +55,29 @@ def find_teacher(
         FileError: there is no such file or folder.
     """
     if found := FUNCTION.fullmatch(teacher):
-        function, version = imported(found[1], found[2])
-        return Function(teacher, function, Origin(teacher, version, trained_on=trained_on))
+        where, name = found.groups()
+        function, version = imported(where, name)
+        own = Origin(f"{Path(where).name}:{name}", version, trained_on=trained_on)
+        return Function(teacher, function, own)
     preset = known(teacher, presets)
     where = preset.hub if preset else teacher
     if Path(where).is_dir():
-        model, processor = load(autos, where, None)
         card, version = read_card(Path(where) / "README.md"), _weights(Path(where))
-        license: str | None = license_of(card) or UNSTATED
+        license, commit = license_of(card) or UNSTATED, None
     elif HUB_ID.fullmatch(where) and not where.startswith("."):
-        if preset:
+        if preset:  # whose license needs no network to be known
             agreed(teacher, preset.license, accept_license)
-        version = fetched(where, "config.json", revision).parent.name  # the commit
-        card = read_card(fetched(where, "README.md", version, needed=False))
-        license = preset.license if preset else license_of(card)
-        agreed(teacher, license, accept_license)  # before gigabytes are fetched
-        model, processor = load(autos, where, version)
+        version = commit = fetched(where, "config.json", revision).parent.name
+        card = read_card(fetched(where, "README.md", commit, needed=False))
+        license = preset.license if preset else license_of(card) or ""
     else:
         raise _nowhere(teacher, presets)
-    accepted = agreed(teacher, license, accept_license)
-    seen = {*trained_on, *(preset.trained_on if preset else seen_by(Path(where).name, card))}
-    origin = Origin(where, version, license or "", accepted, tuple(sorted(seen)))
+    accepted = agreed(teacher, license, accept_license)  # before gigabytes are fetched
+    model, processor = load(autos, where, commit)
+    name = Path(where).name
+    seen = {*trained_on, *(preset.trained_on if preset else seen_by(name, card))}
+    source = where if commit else name
+    origin = Origin(source, version, license, accepted, tuple(sorted(seen)))
     return Pretrained(model, processor, origin)
 
 
