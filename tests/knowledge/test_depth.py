@@ -79,6 +79,15 @@ def test_it_is_not_the_picture_of_8_bits():
     assert len(maker(teacher=path)(photo() / 255).unique()) > 800  # of 32 x 32 pixels
 
 
+@pytest.mark.parametrize("name", ["depth_anything", "metric_depth", "dpt", "glpn"])
+def test_half_precision_makes_no_stairs(name):
+    made, image = maker(teacher=str(folder(name))), photo(140, 200) / 255
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        depth = made(image)
+    assert depth.dtype == torch.float32
+    assert len(depth[depth > 0].unique()) > 0.8 * (depth > 0).sum()
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_a_batch_gives_what_its_images_give_alone(name):
     made = maker(teacher=str(folder(name)))

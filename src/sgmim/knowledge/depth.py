@@ -18,7 +18,7 @@ from sgmim.errors import ConfigurationError
 from sgmim.knowledge import omnidata
 from sgmim.knowledge.functions import Function
 from sgmim.knowledge.maker import Maker
-from sgmim.knowledge.pretrained import Pretrained
+from sgmim.knowledge.pretrained import Pretrained, in_fp32
 from sgmim.knowledge.teachers import Preset, find_teacher, known
 
 AUTO = ("AutoModelForDepthEstimation",)
@@ -148,6 +148,9 @@ class Depth:
         self, teacher: Pretrained, note: Note, size: int | None = None, square: bool = False
     ):
         self.teacher, self.note, self.size, self.square = teacher, note, size, square
+        last = [m for m in teacher.model.modules() if getattr(m, "out_channels", 0) == 1]
+        for layer in last[-1:]:  # in bf16 it would give stairs: 115 values on a map of meters
+            in_fp32(layer)
         fixed = getattr(teacher.config, "is_hybrid", False)  # its positions are not resized
         if teacher.config.model_type == "glpn" and (size or square):
             raise ConfigurationError("GLPN takes images at their own size: leave --size out")

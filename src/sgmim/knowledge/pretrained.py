@@ -127,6 +127,17 @@ def _quiet(library: Any) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def in_fp32(layer: nn.Module) -> None:
+    """Have a layer compute in fp32 whatever the rest of its model does."""
+    inner = layer.forward
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return inner(x.float())
+
+    layer.forward = forward
+
+
 def on(model: nn.Module, device: torch.device) -> None:
     """Put a model on a device, if it is not there."""
     first = next(model.parameters(), None)
