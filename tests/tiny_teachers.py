@@ -26,9 +26,9 @@ def folder(name: str) -> Path:
     """The folder of a tiny model: one of the functions below, by name."""
     torch.manual_seed(0)
     model, processor = globals()[name]()
-    for name, weight in model.named_parameters():
+    for called, weight in model.named_parameters():
         if weight.ndim > 1:  # livelier than at the start, when one class wins everywhere
-            learnt = "queries" in name or "class_predictor" in name
+            learnt = "queries" in called or "class_predictor" in called
             torch.nn.init.normal_(weight, std=1 if learnt else weight[0].numel() ** -0.5)
     path = SCRATCH / name.replace("_", "-")
     model.eval().save_pretrained(path)
