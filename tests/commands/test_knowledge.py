@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -27,8 +29,9 @@ def test_a_stopped_command_goes_on(tmp_path, photos, capsys):
         patch.setattr("sgmim.commands.knowledge.make", _two_and_no_more)
         assert sgmim("knowledge", "edges", photos, tmp_path / "maps") == 130
     assert sgmim("knowledge", "edges", photos, tmp_path / "maps") == 0
-    assert "4 maps made, 2 were there" in capsys.readouterr().out
-    assert len(files(tmp_path / "maps")) == 7
+    number = int(re.search(r"(\d) were there", capsys.readouterr().out)[1])
+    assert 2 <= number < 6
+    assert sum(name.endswith(".png") for name in files(tmp_path / "maps")) == 6 + 1  # a sheet
 
 
 def _two_and_no_more(*args, **options):
@@ -58,5 +61,5 @@ def test_what_cannot_be_made_is_told(tmp_path, photos, capsys):
     assert "did you mean 'edges'?" in capsys.readouterr().err
     assert sgmim("knowledge", "edges", tmp_path / "none", tmp_path / "maps") == 74
     assert sgmim("knowledge", "edges", photos, photos) == 2
-    assert "choose another folder" in capsys.readouterr().err
+    assert "would take maps for images" in capsys.readouterr().err
     assert not (tmp_path / "maps").exists()

@@ -22,17 +22,18 @@ class Maker(Protocol):
     image); `note` says what that is, and canonical.py makes of it what is stored.
     """
 
-    note: Note
+    @property
+    def note(self) -> Note: ...
 
     def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]: ...
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function as a maker."""
+    """A function as a maker: computed in fp32 unless another precision is asked for by name."""
 
     function: Callable[[Tensor], Tensor]
     note: Note
 
-    def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+    def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Tensor:
         return self.function(image)
