@@ -7,7 +7,7 @@ The source is the mean of the colors, which takes no time to speak of. Photos of
 do the same work on the same files, in one process with one thread of torch, taking turns. The peer
 is what most scripts do: Pillow, numpy, and a 16-bit PNG by Pillow, one image after another. `ours`
 is the whole job: claiming the folder, the note, the lists, whole files only. Time is the
-processor's, of all threads together, so a rate is per core; not the clock's, which others may share.
+processor's, of all threads together, so a rate is per core; not the clock's, which others share.
 
 A row's `value` is the median of our rate, `ratio` the median of ours / the peer's over the rounds,
 the middle 80 % of the rounds lie from `low` to `high`. The goal is 150 maps a second and core.

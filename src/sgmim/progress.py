@@ -43,13 +43,13 @@ def _lines(what: str, every: float) -> Callable[[int, int], None]:
 
     def tell(done: int, count: int) -> None:
         nonlocal last, before
-        took = monotonic() - last
-        if took < every:
+        now = monotonic()
+        if now - last < every:
             return
-        pace = (done - before) / took
+        pace = max(done - before, 1) / (now - last)
         left = int((count - done) / pace)
         hours = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
         print(f"{what}: {done:,} of {count:,}, {pace:.1f}/s, {hours} to go", flush=True)
-        last, before = monotonic(), done
+        last, before = now, done
 
     return tell

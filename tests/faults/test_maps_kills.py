@@ -108,7 +108,7 @@ def disk(tmp_path):
 
 def test_a_full_disk_is_told_and_no_map_is_half_there(photos, disk, recorded):
     maps = disk / "maps"
-    with pytest.raises(FileError, match="No space left.*make room"):
+    with pytest.raises(FileError, match=r"No space left.*make room"):
         job(photos, maps)
     there = [name for name in files(maps) if is_map(name)]
     assert there and all(is_whole(maps / name) for name in there)

@@ -237,5 +237,5 @@ def read_range(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> tuple[floa
         said = image.info.get("range")
         if said is None:
             return None
-        low, high = (float(word) for word in str(said).split())
+        low, high = (float(word) for word in str(said).split())  # in `opened`, which names the file
         return low, high
