@@ -47,7 +47,7 @@ def _lines(what: str, every: float) -> Callable[[int, int], None]:
         if now - last < every:
             return
         pace = max(done - before, 1) / (now - last)
-        left = int((count - done) / pace)
+        left = round((count - done) / pace)
         hours = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
         print(f"{what}: {done:,} of {count:,}, {pace:.1f}/s, {hours} to go", flush=True)
         last, before = now, done

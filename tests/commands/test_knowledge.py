@@ -69,6 +69,8 @@ def test_what_cannot_be_made_is_told(tmp_path, photos, capsys):
     assert sgmim("knowledge", "edges", tmp_path / "none", tmp_path / "maps") == 74
     assert sgmim("knowledge", "edges", photos, photos) == 2
     assert "would take maps for images" in capsys.readouterr().err
+    assert sgmim("knowledge", "edges", photos, tmp_path / "maps", "--device=tape") == 2
+    assert "device 'tape' cannot be used" in capsys.readouterr().err
     assert not (tmp_path / "maps").exists()
 
 
@@ -219,6 +221,6 @@ def test_the_example_for_a_source_of_ones_own_runs(tmp_path, photos, monkeypatch
     (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
     monkeypatch.chdir(tmp_path)
     exec(example, {})
-    source = Images("photos", {"brightness": "maps/brightness"})
+    source = Images("photos", {"brightness": Path("maps/brightness")})
     bright = source.read(0, {"brightness"})["brightness"]
     assert bright.min() < 0.2 and bright.max() > 0.8

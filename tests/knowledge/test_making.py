@@ -213,6 +213,8 @@ def test_confidence_is_made_beside_the_maps(tmp_path, photos):
     other = red + torch.linspace(1, 0, 32)
     expected = (-(one - other).abs() / (0.1 * (one.max() - one.min()))).exp()
     torch.testing.assert_close(sure, expected, rtol=0, atol=1e-5)
+    said = [json.loads((tmp_path / name / NOTE).read_text())["made"] for name in ("maps", "sure")]
+    assert said[0] == said[1]
     (tmp_path / "sure" / "001.png").unlink()
     made(maker, photos, tmp_path / "maps", confidence=tmp_path / "sure")
     assert (tmp_path / "sure" / "001.png").exists()

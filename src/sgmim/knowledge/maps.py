@@ -9,34 +9,21 @@ files of a job that was killed any number of times are, to the byte, those of on
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from sgmim import distributed
-from sgmim.data.decoding import image_size
 from sgmim.data.images import Images
 from sgmim.data.processes import cores
-from sgmim.errors import ConfigurationError, DataError
-from sgmim.knowledge import agreement, batching
-from sgmim.knowledge.canonical import Size, described
-from sgmim.knowledge.claiming import (
-    BROKEN,
-    CONSTANT,
-    Manner,
-    claim,
-    finish,
-    line,
-    lines_of,
-    manner_of,
-)
+from sgmim.errors import ConfigurationError
+from sgmim.knowledge import batching
+from sgmim.knowledge.beginning import Precision, begin
+from sgmim.knowledge.claiming import BROKEN, CONSTANT, Manner, finish, line, lines_of
 from sgmim.knowledge.flow import found
-from sgmim.knowledge.job import Found, Job
-from sgmim.knowledge.maker import Function, Maker
-from sgmim.precision import faster_in_bf16
+from sgmim.knowledge.job import Found
+from sgmim.knowledge.maker import Maker
 
 THREADS = 16  # more do not help one process
 
@@ -57,7 +44,7 @@ def make(
     folder: Path,
     *,
     batch: int = 8,
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    precision: Precision = "auto",
     max_side: int = 0,
     workers: int | None = None,
     confidence: Path | None = None,
@@ -89,21 +76,14 @@ def make(
             or a source that gives no maps.
         FileError: a file that cannot be written.
     """
-    if batch < 1 or max_side < 0 or (workers is not None and workers < 1):
-        raise ConfigurationError("batch and workers are 1 or more, max_side 0 or more")
+    if workers is not None and workers < 1:
+        raise ConfigurationError(f"workers are 1 or more, not {workers}")
     device = torch.device(device)
-    if confidence is not None and _overlap(Path(folder), confidence):
-        raise ConfigurationError(f"{confidence} and {folder} are in each other; choose another")
-    chosen = precision
-    if precision == "auto":
-        is_network = not isinstance(maker, Function)  # whose few sums bf16 would only coarsen
-        chosen = "bf16" if is_network and faster_in_bf16(device) else "fp32"
-    manner = Manner(batch, chosen, device.type)
-    note = described(maker.note, max_side)
-    job = Job(maker, images, Path(folder), note, manner, device, confidence)
-    job = _begun(job, precision)
-    pieces = batching.chunks(len(images), job.manner.batch)
-    own = pieces[distributed.rank() :: distributed.world()]
+    job = begin(
+        maker, images, Path(folder), batch=batch, precision=precision, max_side=max_side,
+        confidence=confidence, device=device,
+    )  # fmt: skip
+    own = batching.chunks(len(images), job.manner.batch)[distributed.rank() :: distributed.world()]
     count, told = sum(map(len, own)), _told(job.manner, batch, device)
     threads = workers or min(THREADS, max(1, cores() // distributed.local_world()))
     broken: set[bytes] = set()
@@ -113,41 +93,6 @@ def make(
         yield Made(**vars(each), name=name, number=number, count=count, told=told)
         told = None
     _finish(job.folder, broken)
-
-
-def _begun(job: Job, asked: str) -> Job:
-    """The job as its folders, now claimed, say it is done."""
-    sure = None if job.confidence is None else agreement.described(job.note)
-    if distributed.is_main():
-        claim(job.folder, job.note, job.images.folder, lambda: _measured(job))
-        if job.confidence is not None and sure is not None:
-            claim(job.confidence, sure, job.images.folder, lambda: job.manner)
-    distributed.barrier()
-    manner = manner_of(job.folder) or job.manner
-    if asked not in ("auto", manner.precision):
-        raise ConfigurationError(
-            f"the maps in {job.folder} are made in {manner.precision}, not {asked}; leave "
-            f"precision out, or choose another folder"
-        )
-    return replace(job, manner=manner)
-
-
-def _measured(job: Job) -> Manner:
-    """How to make maps, in the largest batch that changes none: tried with the first full one."""
-    images, asked = job.images, job.manner.batch
-    sizes: dict[int, Size] = {}
-    for index in batching.chunks(len(images), asked)[0]:
-        with suppress(DataError):  # it is told when its turn comes
-            sizes[index] = image_size(images.path(index), images.max_pixels)
-    shown = []
-    for index in max(batching.batches(sizes, asked), key=len, default=[]):
-        with suppress(DataError):
-            shown.append(job.read(index))
-    shown = [image for image in shown if image.shape == shown[0].shape]
-    if asked == 1 or len(shown) < 2:
-        return job.manner
-    best = batching.faithful(job.raw, job.shown(shown), job.maker.note, asked)
-    return replace(job.manner, batch=best)
 
 
 def _told(manner: Manner, batch: int, device: torch.device) -> str | None:
@@ -169,8 +114,3 @@ def _finish(folder: Path, broken: set[bytes]) -> None:
     if distributed.is_main():
         finish(folder / BROKEN, everywhere)
         finish(folder / CONSTANT, lines_of(folder / CONSTANT))
-
-
-def _overlap(one: Path, other: Path) -> bool:
-    one, other = one.resolve(), other.resolve()
-    return one.is_relative_to(other) or other.is_relative_to(one)
