@@ -207,14 +207,16 @@ def encode_png(
     body = packer.compress(filtered.data) + packer.flush()
     words = [(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in (text or {}).items()]
     chunks = ((b"IHDR", header), *words, (b"IDAT", body))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks) + END
+    parts = [part for chunk in chunks for part in _chunk(*chunk)]
+    return b"".join([b"\x89PNG\r\n\x1a\n", *parts, END])
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+def _chunk(name: bytes, data: bytes) -> tuple[bytes, ...]:
+    crc = zlib.crc32(data, zlib.crc32(name))
+    return struct.pack(">I", len(data)), name, data, struct.pack(">I", crc)
 
 
-END = _chunk(b"IEND", b"")
+END = b"".join(_chunk(b"IEND", b""))
 
 
 def is_whole(path: str | PathLike) -> bool:

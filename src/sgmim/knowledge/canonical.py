@@ -78,12 +78,15 @@ def canonical(raw: Float[Tensor, "b c h w"], note: Note, size: Size) -> Canonica
     low, high = low.amin(1), high.amax(1)
     values = resized(raw, note, size)
     if note.kind in STRETCHED:
-        start, span = low[:, None, None, None], (high - low)[:, None, None, None]
-        share = (values - start) / span.where(span > 0, 1.0)
-        if note.direction != "far_high":
-            share = 1 - share
-        values = share.where((span > 0) | share.isnan(), 0.0)  # of a constant map all is zero
+        direction = (low, high) if note.direction == "far_high" else (high, low)
+        values = _stretched(values, *(end[:, None, None, None] for end in direction))
     return Canonical(values, low, high)
+
+
+def _stretched(values: Float[Tensor, "b 1 H W"], near: Tensor, far: Tensor) -> Tensor:
+    """0 at the near end, 1 at the far one; a constant map is zero all over."""
+    span = far - near
+    return (values - near).div_(span.where(span.isfinite() & (span != 0), 1.0))
 
 
 def resized(raw: Float[Tensor, "b c h w"], note: Note, size: Size) -> Float[Tensor, "b c H W"]:
