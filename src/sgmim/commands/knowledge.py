@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from sgmim import distributed
 from sgmim.analysis.previews import preview
@@ -21,6 +22,7 @@ from sgmim.data.images import Images
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.files import write_whole
 from sgmim.knowledge.claiming import BROKEN, CONSTANT
+from sgmim.knowledge.maker import Reader
 from sgmim.knowledge.maps import Made, make
 from sgmim.options import Parser, arguments, contents, find
 from sgmim.progress import progress
@@ -55,9 +57,10 @@ def _make(name: str, words: Sequence[str]) -> None:
     told = "an image that claims to be larger is passed over as broken"
     parser.add_argument("--max_pixels", type=int, default=MAX_PIXELS, help=told)
     config = parser.read(words)
-    images = _images(config.images, config.maps, config.root, config.max_pixels)
     device = distributed.start(config.device, timeout=WEEK)
     maker = build(**arguments(build, {option: config[option] for option in source}))
+    found = maker.found if isinstance(maker, Reader) else {}
+    images = _images(config.images, config.maps, config.root, config.max_pixels, found)
     options = {option: config[option] for option in manner}
     tally = Tally()
     with progress(f"{name}{', first process' * (distributed.world() > 1)}") as bar:
@@ -72,13 +75,15 @@ def _make(name: str, words: Sequence[str]) -> None:
     tally.check()
 
 
-def _images(images: Path, maps: Path, root: Path | None, max_pixels: int) -> Images:
+def _images(
+    images: Path, maps: Path, root: Path | None, max_pixels: int, found: dict[str, Any]
+) -> Images:
     if images.is_dir() and maps.resolve().is_relative_to(images.resolve()):
         raise ConfigurationError(
             f"{maps} is inside {images}, where the next command would take maps for images; "
             f"choose a folder beside it"
         )
-    return Images(images, root=root, max_pixels=max_pixels)
+    return Images(images, root=root, max_pixels=max_pixels, **found)
 
 
 @dataclass

@@ -41,7 +41,7 @@ def batches(sizes: dict[int, Size], most: int) -> list[list[int]]:
     ]
 
 
-def faithful(source: Source, images: Float[Tensor, "b 3 H W"], note: Note, batch: int) -> int:
+def faithful(source: Source, images: Float[Tensor, "b _ H W"], note: Note, batch: int) -> int:
     """The largest batch, of `batch` halved as often as it takes, in which maps are what they are
     one by one, within SAME; a batch that does not fit into the device's memory is too large."""
     if len(images) < 2 or batch < 2:
@@ -57,7 +57,7 @@ def faithful(source: Source, images: Float[Tensor, "b 3 H W"], note: Note, batch
     return batch
 
 
-def together(source: Source, images: Float[Tensor, "b 3 H W"], batch: int) -> Tensor:
+def together(source: Source, images: Float[Tensor, "b _ H W"], batch: int) -> Tensor:
     return torch.cat([source(part) for part in images.split(batch)])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from sgmim.data.decoding import image_size
@@ -21,7 +21,7 @@ from sgmim.knowledge.agreement import agreement
 from sgmim.knowledge.batching import together
 from sgmim.knowledge.canonical import STRETCHED, Size, canonical, checked
 from sgmim.knowledge.claiming import BROKEN, CONSTANT, Manner, note_down
-from sgmim.knowledge.maker import Maker
+from sgmim.knowledge.maker import Maker, Reader
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -86,14 +86,15 @@ class Job:
         together = batching.batches(sizes, self.manner.batch)
         return Plan(found, missing, [batch for batch in together if missing & set(batch)])
 
-    def read(self, index: int) -> UInt8[Tensor, "3 H W"]:
-        return self.images.read(index, {"image"})["image"]
+    def read(self, index: int) -> Real[Tensor, "c H W"]:
+        shown = self.maker.reads if isinstance(self.maker, Reader) else "image"
+        return self.images.read(index, {shown})[shown]
 
     def broken(self, index: int, error: DataError) -> Found:
         note_down(self.folder / BROKEN, self.images.names[index], str(error))
         return Found(index, error=str(error))
 
-    def raw(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+    def raw(self, image: Float[Tensor, "b _ H W"]) -> Float[Tensor, "b c h w"]:
         """What the source gives, and nothing else than maps."""
         half = HALF.get(self.manner.precision)
         cast = torch.autocast(self.device.type, half) if half else nullcontext()
@@ -102,12 +103,13 @@ class Job:
         with torch.inference_mode():
             return checked(given, len(image), self.maker.note)
 
-    def shown(self, images: Sequence[UInt8[Tensor, "3 H W"]]) -> Float[Tensor, "b 3 H W"]:
+    def shown(self, images: Sequence[Real[Tensor, "c H W"]]) -> Float[Tensor, "b c H W"]:
         """Images of one size, as the source sees them."""
-        return torch.stack(list(images)).to(self.device).float().div_(255)
+        shown = torch.stack(list(images)).to(self.device)
+        return shown.float().div_(255) if shown.dtype == torch.uint8 else shown
 
     @torch.inference_mode()
-    def compute(self, images: Sequence[UInt8[Tensor, "3 H W"]]) -> list[Map]:
+    def compute(self, images: Sequence[Real[Tensor, "c H W"]]) -> list[Map]:
         """The maps of images of one size.
 
         DataError where the device has no memory for one of them alone.
@@ -124,7 +126,7 @@ class Job:
             for place, (values, (low, high)) in enumerate(zip(made.values.cpu(), ends, strict=True))
         ]
 
-    def _fitting(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+    def _fitting(self, image: Float[Tensor, "b _ H W"]) -> Float[Tensor, "b c h w"]:
         try:
             return self.raw(image)
         except torch.OutOfMemoryError:
