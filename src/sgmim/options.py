@@ -57,7 +57,7 @@ class Parser(ArgumentParser):
         """
         try:
             refuse_classes(arguments)
-            words = [self._spelled(word) for word in arguments]
+            words = self._affirmed([self._spelled(word) for word in arguments])
             config = self.parse_args(words, defaults=defaults)
         except RecursionError as error:
             raise ConfigurationError("an option's value is too deep") from error
@@ -72,6 +72,16 @@ class Parser(ArgumentParser):
         known, other = self._option_string_actions, f"--{option[2:].replace('-', '_')}"
         is_other = option.startswith("--") and option not in known and other in known
         return f"{other}{equals}{value}" if is_other else word
+
+    def _affirmed(self, words: list[str]) -> list[str]:
+        """An option of true or false that stands alone is true."""
+        known, said = self._option_string_actions, {"true", "false", "yes", "no"}
+        return [
+            f"{word}=true"
+            if getattr(known.get(word), "_typehint", None) is bool and after.lower() not in said
+            else word
+            for word, after in zip(words, [*words, ""][1:], strict=True)
+        ]
 
     def _check_nothing(self, config: Namespace) -> None:
         """Refuse what jsonargparse lets pass: a part that is none, an option without a value."""

@@ -8,6 +8,7 @@ from PIL import Image
 from sgmim.data.images import Images
 from sgmim.data.stored import read_note
 from sgmim.knowledge import depth, surfaces
+from sgmim.options import Parser
 from shell import sgmim
 from tiny_teachers import folder
 
@@ -87,3 +88,20 @@ def test_normals_of_depth_maps(photos, tmp_path, batch):
         assert torch.equal(each.isnan(), truth.isnan())
         assert each[:, 20:30, 40:50].isnan().all()
         assert (each - truth).abs().nan_to_num(0).max() < 2.1 / 65535
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--accept-license",),
+        ("--accept_license", "--teacher=mine.py:see"),
+        ("--accept_license", "true"),
+        ("--accept_license=true",),
+    ],
+)
+def test_an_option_of_yes_or_no_may_stand_alone(words):
+    parser = Parser("knowledge depth")
+    parser.add_keywords(depth.maker)
+    assert parser.read(words).accept_license is True
+    assert parser.read((*words, "--accept_license", "false")).accept_license is False
+    assert parser.read(()).accept_license is False
