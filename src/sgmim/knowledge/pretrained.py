@@ -70,7 +70,7 @@ def load(autos: Sequence[str], where: str, revision: str | None) -> tuple[nn.Mod
     """
     library = transformers()
     told = f"{where} is no model of transformers"
-    with _quiet(library):
+    with _quiet(library, bars=revision is not None):  # of what is fetched
         with _explained(told):
             config = library.AutoConfig.from_pretrained(where, revision=revision)
         loaders = [getattr(library, auto) for auto in autos]
@@ -113,17 +113,18 @@ def _explained(told: str, kind: type[Exception] = ConfigurationError) -> Iterato
 
 
 @contextmanager
-def _quiet(library: Any) -> Iterator[None]:
-    """Without the bars and warnings of transformers: what is wrong is raised."""
+def _quiet(library: Any, bars: bool) -> Iterator[None]:
+    """Without the warnings of transformers, as what is wrong is raised; without its bars, too."""
     logging = library.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    if not bars:
+        logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
-        if bars:
+        if shown:
             logging.enable_progress_bar()
 
 
