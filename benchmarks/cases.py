@@ -13,6 +13,7 @@ from sgmim import optim, training
 from sgmim.encoders import make_encoder
 from sgmim.methods.simmim import SimMIM
 from sgmim.objective import Batch, Objective
+from sgmim.precision import faster_in_bf16
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def theirs(
         model.compile()
     while True:
         chosen.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, training.faster_in_bf16(device)):
+        with torch.autocast(device.type, torch.bfloat16, faster_in_bf16(device)):
             loss = model(batch)
         loss.backward()
         clip_grad_norm_(model.parameters(), 5.0)

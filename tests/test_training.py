@@ -9,8 +9,9 @@ from sgmim import draws
 from sgmim.ema import MovingAverage
 from sgmim.errors import ConfigurationError
 from sgmim.optim import adamw
+from sgmim.precision import faster_in_bf16
 from sgmim.schedules import Cosine
-from sgmim.training import DivergedError, faster_in_bf16, read, steps
+from sgmim.training import DivergedError, read, steps
 from toys import batches, micro, toy
 
 

@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import Namespace
 from torch.optim import Optimizer
 
-from sgmim import __version__, distributed, memory, runs, trackers
+from sgmim import __version__, contamination, distributed, memory, runs, trackers
 from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
@@ -31,7 +31,8 @@ from sgmim.sources import NO_DATA, completed, make_source
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
     "run", "device", "dry_run", "recipe", "license", "track", "init_at_least", "batches.workers",
-    "data.cache", "data.cache_gb", "encoder.checkpointing", "parallel",
+    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark",
+    "encoder.checkpointing", "parallel",
 )  # fmt: skip
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
 
@@ -71,7 +72,8 @@ class Run:
             ema=self.ema,
             configuration=self.fingerprint(),
             recipe=self.written(),
-            metadata={
+            metadata=self._seen()
+            | {
                 "method": self.name,
                 "recipe": recipe,
                 "normalization": self.config.batches.normalization,
@@ -81,6 +83,12 @@ class Run:
             preview=self.preview if distributed.is_main() or is_shared(self.objective) else None,
             track=self.config.track,
         )
+
+    def _seen(self) -> dict[str, Any]:
+        """Benchmarks that the teachers of its maps, or of what it starts from, were trained on."""
+        now = contamination.seen(self.source, self.objective.needs)
+        seen = contamination.joined(now, contamination.handed_on(self.config.init))
+        return {contamination.KEY: seen} if seen else {}
 
     def written(self) -> str:
         """The configuration as a recipe."""

@@ -12,8 +12,11 @@ from sgmim.errors import FileError
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, flushed: bool = True) -> None:
     """Write a file that is either whole or not there, whatever ends the process or the disk.
+
+    Where it is not `flushed` to the disk at once, that holds for whatever ends the process; a
+    machine that loses power may lose the end of a file that was renamed just before.
 
     Raises:
         FileError: it cannot be written; what was there before still is.
@@ -24,21 +27,24 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         with open(partial, "w+b") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if flushed:
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise failure(path, error) from error
+    if not flushed:
+        return
     with suppress(OSError):  # some file systems cannot; the rename is then theirs to keep
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, flushed: bool = True) -> None:
     """Write what is ready to be written, in the same way."""
-    write_whole(path, lambda file: file.write(content))
+    write_whole(path, lambda file: file.write(content), flushed=flushed)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -55,7 +61,7 @@ def failure(path: Path, error: Exception) -> FileError:
     return FileError(f"cannot write {path}: {reason}{what * full}")
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a process that was killed has left half written in a folder."""
-    for torn in folder.glob(".*.partial"):
+def sweep(folder: Path, *, below: bool = False) -> None:
+    """Remove what a process that was killed has left half written in a folder, or also below it."""
+    for torn in (folder.rglob if below else folder.glob)(".*.partial"):
         torn.unlink(missing_ok=True)

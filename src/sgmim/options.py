@@ -46,6 +46,10 @@ class Parser(ArgumentParser):
         add = group.add_class_arguments if inspect.isclass(build) else group.add_function_arguments
         add(build, name, skip=set(skip), as_group=False)
 
+    def add_keywords(self, build: Callable, skip: Iterable[str] = ()) -> list[str]:
+        """Make the keywords of `build` options without a part's name; returns their names."""
+        return self.add_function_arguments(build, as_group=False, skip=set(skip))
+
     def add_recipe(self) -> None:
         self.add_argument(
             "--recipe", action=ActionConfigFile, help="a recipe's name (sgmim list recipes) or file"
@@ -59,13 +63,31 @@ class Parser(ArgumentParser):
         """
         try:
             refuse_classes(arguments)
-            config = self.parse_args(list(arguments), defaults=defaults)
+            words = self._affirmed([self._spelled(word) for word in arguments])
+            config = self.parse_args(words, defaults=defaults)
         except RecursionError as error:
             raise ConfigurationError("an option's value is too deep") from error
         except (ArgumentError, ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(self._explained(str(error))) from error
         self._check_nothing(config)
         return config
+
+    def _spelled(self, word: str) -> str:
+        """An option as it is known: dashes in its name count as underscores."""
+        option, equals, value = word.partition("=")
+        known, other = self._option_string_actions, f"--{option[2:].replace('-', '_')}"
+        is_other = option.startswith("--") and option not in known and other in known
+        return f"{other}{equals}{value}" if is_other else word
+
+    def _affirmed(self, words: list[str]) -> list[str]:
+        """An option of true or false that stands alone is true."""
+        known, said = self._option_string_actions, {"true", "false", "yes", "no"}
+        return [
+            f"{word}=true"
+            if getattr(known.get(word), "_typehint", None) is bool and after.lower() not in said
+            else word
+            for word, after in zip(words, [*words, ""][1:], strict=True)
+        ]
 
     def _check_nothing(self, config: Namespace) -> None:
         """Refuse what jsonargparse lets pass: a part that is none, an option without a value."""

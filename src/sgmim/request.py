@@ -56,7 +56,6 @@ def read(
     if command == "finetune":
         parser.add("test", make_source)
     parser.set_defaults(defaults)
-    rest = ["--dry_run" if word == "--dry-run" else word for word in rest]
     parser.set_defaults(_saved_encoder(parser.read(rest, defaults=False)))
     config = parser.read(rest)
     if config[command] != name:

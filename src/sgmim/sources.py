@@ -38,6 +38,7 @@ def make_source(
     camera: tuple[float, float, float, float] | None = None,
     field_of_view: float | None = None,
     exchange: str | None = None,
+    benchmark: str | None = None,
 ) -> Source | None:
     """Images and maps from folders or shards; or, where none are given, scenes, which have depth.
 
@@ -66,6 +67,8 @@ def make_source(
         field_of_view: of that camera, instead: degrees along the longer side of an image, which is
             looked at straight. Where a method asks and neither is given, 60 is assumed.
         exchange: give every image another's map of this name (a control).
+        benchmark: what these images are of (kitti, nyu, ade20k): a score on them comes with a
+            warning where the model learnt from a teacher that was trained on it.
 
     Raises:
         ConfigurationError: options that do not go together.

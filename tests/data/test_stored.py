@@ -5,7 +5,15 @@ import pytest
 import torch
 from PIL import Image
 
-from sgmim.data.stored import NOTE, encode_png, map_size, read_map, read_note
+from sgmim.data.stored import (
+    NOTE,
+    encode_png,
+    is_whole,
+    map_size,
+    read_map,
+    read_note,
+    read_range,
+)
 from sgmim.errors import DataError
 
 RAMP = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30) * 109
@@ -112,3 +120,33 @@ def test_a_broken_note_is_named(tmp_path, text):
     (tmp_path / NOTE).write_text(text)
     with pytest.raises(DataError, match=NOTE):
         read_note(tmp_path)
+
+
+def test_a_map_keeps_the_range_it_was_stretched_over(tmp_path):
+    low, high = 0.113, 7.25
+    (tmp_path / "a.png").write_bytes(encode_png(RAMP[None], {"range": f"{low:.9g} {high:.9g}"}))
+    assert read_range(tmp_path / "a.png") == (low, high)
+    assert torch.equal(read_map(tmp_path / "a.png", scale=1.0)[0].int(), torch.tensor(RAMP).int())
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), RAMP)
+    (tmp_path / "b.png").write_bytes(encode_png(RAMP[None]))
+    assert read_range(tmp_path / "b.png") is None
+    (tmp_path / "c.png").write_bytes(encode_png(RAMP[None], {"range": "wide"}))
+    with pytest.raises(DataError, match=r"c\.png"):
+        read_range(tmp_path / "c.png")
+
+
+def test_a_map_that_was_cut_short_is_not_whole(tmp_path):
+    whole = encode_png(RAMP[None])
+    (tmp_path / "a.png").write_bytes(whole)
+    assert is_whole(tmp_path / "a.png") and not is_whole(tmp_path / "none.png")
+    for length in (0, 5, 100, len(whole) - 1):
+        (tmp_path / "a.png").write_bytes(whole[:length])
+        assert not is_whole(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("scale", [65535.0, 65536.0, 65535 / 2])
+def test_8_bits_are_refused_where_16_were_said(tmp_path, scale):
+    Image.fromarray(np.array([[0, 51, 255]], np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png has 8 bits, .* 16-bit numbers"):
+        read_map(tmp_path / "a.png", scale=scale)
+    assert read_map(tmp_path / "a.png", scale=255.0).max() == 1

@@ -4,10 +4,12 @@ sgmim evaluate depth RUN --test.images FOLDER --test.maps.depth FOLDER ...
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from sgmim import contamination
 from sgmim.errors import ConfigurationError
 from sgmim.evaluation import evaluate
 from sgmim.finished import open_run
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     task.check(source.has, "test")
     scores, protocol = evaluate(task, source, normalization=run.normalization, batch=config.batch)
     print(told(task, scores, protocol))
+    if warning := contamination.warning(contamination.handed_on(config.run), config.test.benchmark):
+        print(warning, file=sys.stderr)
     if config.json:
         config.json.write_text(json.dumps({"scores": scores, "protocol": protocol}, indent=2))
 

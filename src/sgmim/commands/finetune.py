@@ -5,10 +5,11 @@ sgmim finetune depth --init RUN --data.images FOLDER --data.maps.depth FOLDER ..
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import cast
 
-from sgmim import distributed
+from sgmim import contamination, distributed
 from sgmim.analysis.live import Live
 from sgmim.assembly import prepare
 from sgmim.commands.evaluate import told
@@ -39,3 +40,6 @@ def main(arguments: Sequence[str]) -> None:
                 write_text(run.folder / "scores.json", record)
                 Live(run.folder).write()
                 print(told(trained, scores, protocol))
+                found = contamination.handed_on(run.folder)
+                if warning := contamination.warning(found, run.config.test.benchmark):
+                    print(warning, file=sys.stderr)

@@ -25,6 +25,7 @@ from sgmim.errors import DataError
 from sgmim.evaluation import resized
 from sgmim.files import write_whole
 from sgmim.finished import Finished, open_run
+from sgmim.knowledge.maker import Function
 from sgmim.knowledge.maps import make
 from sgmim.objective import Task
 from sgmim.options import Parser
@@ -49,14 +50,16 @@ def main(arguments: Sequence[str]) -> None:
     )
     device = next(task.parameters()).device
     broken = 0
-    for item in make(partial(predict, run), images, config.out / run.name, note, device=device):
+    maker = Function(partial(predict, run), note)
+    making = make(maker, images, config.out / run.name, batch=1, precision="fp32", device=device)
+    for item in making:
         name = f"{stem(item.name)}.png"
         picture = config.out / "pictures" / name
         if item.error:
             print(f"left out: {item.error}", file=sys.stderr)
             broken += 1
         elif not picture.is_file():
-            image = images.read(item.number - 1)["image"][None] / 255
+            image = images.read(item.index)["image"][None] / 255
             said = read_map(config.out / run.name / name, scale=note.scale)[None]
             drawn = sheet({"image": image, run.name: said})
             write_whole(picture, partial(drawn.save, format="PNG"))

@@ -37,6 +37,7 @@ class Subset:
             )
         count = count or len(span)
         self.source, self.has = source, set(source.has)
+        self.notes = getattr(source, "notes", {})
         self.indices: Sequence[int] = span  # of millions, which a range keeps in no memory
         if count < len(span):
             self.indices = [span[i * len(span) // count] for i in range(count)]
@@ -56,6 +57,7 @@ class WithMap:
     def __init__(self, source: Source, name: str, live: Live):
         self.source, self.name, self.live = source, name, live
         self.names, self.has = source.names, {*source.has, name}
+        self.notes = getattr(source, "notes", {})
 
     def __len__(self) -> int:
         return len(self.source)
@@ -127,6 +129,7 @@ class Exchanged:
             raise ConfigurationError(f"one image has no other to exchange its {name} with")
         self.source, self.name = source, name
         self.names, self.has = source.names, set(source.has)
+        self.notes = getattr(source, "notes", {})
 
     def __len__(self) -> int:
         return len(self.source)

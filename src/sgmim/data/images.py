@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from sgmim.data import decoding, stored
-from sgmim.data.geometry import rule
+from sgmim.data.geometry import Crop, cut, rule
 from sgmim.data.listing import files_below, find_images, stem
 from sgmim.errors import ConfigurationError, DataError, listed, unknown
 
@@ -58,7 +58,8 @@ class Images:
 
     A map lies on the upright image: on an image that EXIF says to turn, after it was turned.
     Raises FileError where a folder is missing and DataError where there are no images, two of them
-    differ only in suffix, a map is missing, or a map is not as large as its image. Sizes are
+    differ only in suffix, a map is missing, or a map is not as large as its image (or as large as
+    its folder's note says with max_side; it is then enlarged when it is read). Sizes are
     compared now for `CHECKED` images, evenly spread (all, if there are no more), and for every
     image when it is read. Listed files are looked for in the same way.
     """
@@ -85,6 +86,7 @@ class Images:
             if name not in self.maps:
                 raise unknown("map", name, self.maps)
         self.has = {"image", *self.maps}
+        self.notes = {name: maps.note for name, maps in self.maps.items()}
         if check:
             self._check_sizes()
 
@@ -103,8 +105,23 @@ class Images:
             if name in needs:
                 sample[name] = maps.read(index, self.names[index], self.max_pixels)
         sizes = {name: (value.shape[-2], value.shape[-1]) for name, value in sample.items()}
-        self._check_same(index, sizes)
+        small = self._small(index, sizes)
+        for name, whole in small.items():
+            sample[name] = cut({name: sample[name]}, Crop(0, 0, *sizes[name]), whole)[name]
+        self._check_same(index, sizes | small)
         return sample
+
+    def _small(self, index: int, sizes: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+        """Which maps are smaller than their image, just as their note says; and its size."""
+        sides = {name: maps.note.max_side for name, maps in self.maps.items() if name in sizes}
+        if not any(sides.values()):
+            return {}
+        whole = sizes.get("image") or decoding.image_size(self.path(index), self.max_pixels)
+        return {
+            name: whole
+            for name, side in sides.items()
+            if side and side < max(whole) and stored.is_within(sizes[name], whole, side)
+        }
 
     def _check_sizes(self) -> None:
         for index in range(0, len(self), -(-len(self) // CHECKED)):
@@ -119,7 +136,7 @@ class Images:
                     sizes[name] = stored.map_size(path, self.max_pixels)
             except DataError:
                 continue  # a broken file, of which a run may bear a few, and which it names
-            self._check_same(index, sizes)
+            self._check_same(index, sizes | self._small(index, sizes))
 
     def _check_same(self, index: int, sizes: dict[str, tuple[int, int]]) -> None:
         if len(set(sizes.values())) > 1:

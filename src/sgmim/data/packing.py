@@ -181,11 +181,16 @@ def _plan(packer: Packer) -> dict[str, Any]:
     return {
         "images": {"count": len(writer.source), "crc": crc},
         "modalities": {"image": "jpeg"} | {n: store.encoding for n, store in writer.maps.items()},
-        "notes": {name: asdict(store.note) for name, store in writer.maps.items()},
+        "notes": {name: _plain(store.note) for name, store in writer.maps.items()},
         "short_side": writer.short_side,
         "quality": writer.quality,
         "samples": packer.samples,
     }
+
+
+def _plain(note: stored.Note) -> dict[str, Any]:
+    """A note as JSON gives it back: without tuples."""
+    return dict(json.loads(json.dumps(asdict(note))))
 
 
 def _packed(packer: Packer, workers: int, broken_share: float) -> Iterator[Packed]:

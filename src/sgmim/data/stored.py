@@ -4,8 +4,10 @@ A folder of maps may hold a note, `knowledge.json`; sgmim writes one wherever it
 """
 
 import json
+import os
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
 from os import PathLike
@@ -22,6 +24,7 @@ from sgmim.errors import ConfigurationError, DataError
 
 SUFFIXES = frozenset({".png", ".jpx", ".jp2", ".npy"})
 NOTE = "knowledge.json"
+NEEDS_16_BITS = 65535 / 2  # a scale of a range as wide as [-1, 1], or narrower
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Note:
     license: str | None = None  # of what made them
     accepted: bool = False  # somebody has taken that license, which is not permissive, on himself
     trained_on: tuple[str, ...] = ()  # benchmarks that the source has seen: "nyu", "kitti"
+    max_side: int = 0  # pixels; a larger image has a map of this size, in the image's shape
 
     def __post_init__(self):
         numbers = [number for number in (self.scale, self.low, self.hole) if number is not None]
@@ -66,6 +70,7 @@ def parse_note(text: str) -> Note:
     """The note that a text is. Raises all kinds where it is broken."""
     found = dict(json.loads(text, parse_int=float))
     found["trained_on"] = tuple(found.get("trained_on", ()))
+    found["max_side"] = int(found.get("max_side", 0))
     return Note(**{field.name: found[field.name] for field in fields(Note) if field.name in found})
 
 
@@ -81,9 +86,15 @@ def read_map(
 
     Without a scale, 16 bits are divided by 65536 as in MultiMAE's and SG-MIM's depth (SG-MIM,
     `data_sgmim.py`), 8 bits by 255, and .npy is taken as it is: (H, W) or (c, H, W).
-    A palette image gives its indices. Raises DataError, which names the file, if it is broken.
+    A palette image gives its indices. Raises DataError, which names the file, if it is broken, or
+    if it has 8 bits where the scale is one of 16.
     """
     numbers, full = stored_numbers(path, max_pixels)
+    if numbers.dtype == torch.uint8 and scale is not None and scale >= NEEDS_16_BITS:
+        raise DataError(
+            f"{path} has 8 bits, but its folder's note (or 'scale') says {scale:g}, which 16-bit "
+            f"numbers are divided by; make the maps again in 16 bits, or give them a scale of 255"
+        )
     return to_values(numbers, scale or full, low, hole)
 
 
@@ -109,14 +120,15 @@ def to_numbers(
 ) -> Float[Tensor, "c H W"]:
     """The numbers to store for some values, those beyond 0 and `most` clipped; no known value is
     stored as the number of a hole. DataError where values are unknown and there is no hole."""
-    unknown = ~values.isfinite()
-    if hole is None and unknown.any():
-        raise DataError("it has values that are no numbers, and no hole for them")
-    numbers = ((values - low) * scale).round().clamp(0, most)
+    numbers = ((values - low) if low else values).mul(scale).round_().clamp_(0, most)
+    all_known = torch.stack(values.aminmax()).isfinite().all()  # a tenth of the time of asking each
     if hole is None:
+        if not all_known:
+            raise DataError("it has values that are no numbers, and no hole for them")
         return numbers
     beside = hole + 1 if hole < most else hole - 1
-    return numbers.masked_fill(numbers == hole, beside).masked_fill(unknown, hole)
+    numbers = numbers.masked_fill(numbers == hole, beside)
+    return numbers if all_known else numbers.masked_fill(~values.isfinite(), hole)
 
 
 def full_scale(numbers: Tensor) -> float:
@@ -131,6 +143,20 @@ def map_size(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, i
         return height, width
     with opened(path, max_pixels) as image:
         return image.height, image.width
+
+
+def within(height: int, width: int, max_side: int) -> tuple[int, int]:
+    """The size of an image's map: its own, or the longer side at most so many pixels, if not 0."""
+    longer = max(height, width)
+    if not max_side or longer <= max_side:
+        return height, width
+    return max(1, round(height * max_side / longer)), max(1, round(width * max_side / longer))
+
+
+def is_within(size: tuple[int, int], whole: tuple[int, int], max_side: int) -> bool:
+    """Whether a map is as large as that, to a pixel: whoever made it may have rounded otherwise."""
+    due = within(*whole, max_side)
+    return all(abs(there - side) <= 1 for there, side in zip(size, due, strict=True))
 
 
 def stored_numbers(path: str | PathLike, max_pixels: int) -> tuple[Tensor, float]:
@@ -159,9 +185,15 @@ def _array(path: str | PathLike, max_pixels: int) -> np.ndarray:
         return array
 
 
-def encode_png(numbers: UInt16[np.ndarray, "c H W"]) -> bytes:
-    """A 16-bit PNG of 1 to 4 channels. It decodes in two thirds of the time of Pillow's, for which
-    one filter is the reason ("up": every row less the one above), and Pillow knows no 16-bit color.
+def encode_png(
+    numbers: UInt16[np.ndarray, "c H W"], text: Mapping[str, str] | None = None
+) -> bytes:
+    """A 16-bit PNG of 1 to 4 channels, with words of `text` (Latin-1) in it.
+
+    It decodes in two thirds of the time of Pillow's, for which one filter is the reason ("up":
+    every row less the one above), and Pillow knows no 16-bit color. Only runs are looked for, not
+    other repetitions: on maps of photos that takes 2.6 ms instead of 7 (500 x 375), and the file
+    is as large; on the smoothest depth it is a tenth larger.
     """
     channels, height, width = numbers.shape
     rows = np.moveaxis(numbers, 0, -1).astype(">u2").reshape(height, -1).view(np.uint8)
@@ -171,8 +203,41 @@ def encode_png(numbers: UInt16[np.ndarray, "c H W"]) -> bytes:
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])  # modulo 256
     color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
-    body = zlib.compress(filtered.data, level=1)  # level 6 takes longer for 1 % less
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
-    )
+    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
+    body = packer.compress(filtered.data) + packer.flush()
+    words = [(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in (text or {}).items()]
+    chunks = ((b"IHDR", header), *words, (b"IDAT", body))
+    parts = [part for chunk in chunks for part in _chunk(*chunk)]
+    return b"".join([b"\x89PNG\r\n\x1a\n", *parts, END])
+
+
+def _chunk(name: bytes, data: bytes) -> tuple[bytes, ...]:
+    crc = zlib.crc32(data, zlib.crc32(name))
+    return struct.pack(">I", len(data)), name, data, struct.pack(">I", crc)
+
+
+END = b"".join(_chunk(b"IEND", b""))
+
+
+def is_whole(path: str | PathLike) -> bool:
+    """Whether a PNG is there up to its last byte: a disk that lost power may have kept less."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-len(END), os.SEEK_END)
+            return file.read() == END
+    except OSError:
+        return False
+
+
+def read_range(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> tuple[float, float] | None:
+    """The least and the greatest raw value of a map that was stretched over a range of its own
+    (`Note.per_image`), None where its file says nothing of that. DataError where it is broken.
+
+    A raw value is: least + value * (greatest - least), or 1 - value where the raw has near = high.
+    """
+    with opened(path, max_pixels) as image:
+        said = image.info.get("range")
+        if said is None:
+            return None
+        low, high = (float(word) for word in str(said).split())  # in `opened`, which names the file
+        return low, high

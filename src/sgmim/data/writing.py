@@ -94,7 +94,8 @@ def make_store(source: Images, name: str, encoding: Encoding) -> Store:
             scale = 255.0 if scale in (65535, 65536) else scale / 257
     if encoding == "jpeg8" and hole is not None:
         raise ConfigurationError(f"JPEG blurs the holes of {name}; its encoding may be png8")
-    return Store(encoding, replace(maps.note, name=maps.note.name or name, scale=scale, hole=hole))
+    note = replace(maps.note, scale=scale, hole=hole, max_side=0)  # now as large as its image
+    return Store(encoding, replace(note, name=note.name or name))
 
 
 def _full_scale(source: Images, name: str) -> float:

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sgmim.distributed import joining
 from sgmim.distributed.pulse import GRACE, LostError, Pulse
+from sgmim.errors import ConfigurationError
 from sgmim.objective import Objective
 
 T = TypeVar("T")
@@ -31,14 +32,12 @@ def start(device: str = "auto", timeout: float = 600.0) -> torch.device:
         timeout: seconds after which a process that others wait for counts as lost.
 
     Raises:
-        ConfigurationError: the machine has fewer GPUs than processes.
+        ConfigurationError: there is no such device, or fewer GPUs than processes.
     """
     os.environ.update(joining.from_slurm(os.environ))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(f"cuda:{joining.own_gpu()}" if device == "cuda" else device)
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
+    chosen = _usable(f"cuda:{joining.own_gpu()}" if device == "cuda" else device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _joined():
         joining.join(chosen, timedelta(seconds=timeout))
         global _pulse
@@ -199,6 +198,18 @@ def sharing(
     elif isinstance(objective, DistributedDataParallel) and not now:
         return objective.no_sync()
     return nullcontext()
+
+
+def _usable(device: str) -> torch.device:
+    try:
+        chosen = torch.device(device)
+        if chosen.type == "cuda":
+            torch.cuda.set_device(chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigurationError(
+            f"device {device!r} cannot be used ({_first_line(error)}); take auto, cpu or cuda"
+        ) from error
+    return chosen
 
 
 def _lost(error: Exception) -> str | None:

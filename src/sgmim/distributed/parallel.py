@@ -21,7 +21,8 @@ from sgmim import distributed
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError
 from sgmim.objective import Objective
-from sgmim.training import Precision, faster_in_bf16
+from sgmim.precision import faster_in_bf16
+from sgmim.training import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """An encoder as a file: its weights in timm's names, and what it takes to build it again."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 from zipfile import ZipFile, is_zipfile
@@ -109,6 +110,16 @@ def initialize(encoder: Encoder, path: Path | str, *, at_least: float = 0.95) ->
     return report
 
 
+def read_header(path: Path | str) -> dict[str, str]:
+    """What the file of an encoder says beside its weights; nothing where it is a checkpoint of
+    others. DataError where it is damaged."""
+    file = _encoder_file(path)
+    if file.suffix != ".safetensors":
+        return {}
+    with _understood(file), safe_open(file, "pt") as opened:
+        return opened.metadata() or {}
+
+
 def saved_options(path: Path | str, **changes: Any) -> dict[str, Any]:
     """The keywords of make_encoder that a file of save_encoder was made with; none of another's."""
     file = _encoder_file(path)
@@ -129,10 +140,15 @@ def _encoder_file(path: Path | str) -> Path:
 
 
 def _opened(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    with _understood(file), safe_open(file, "pt") as opened:
+        header = opened.metadata() or {}
+        return header, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _understood(file: Path) -> Iterator[None]:
     try:
-        with safe_open(file, "pt") as opened:
-            header = opened.metadata() or {}
-            return header, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        yield
     except SafetensorError as error:
         raise DataError(f"{file} is no safetensors file, or only a part of one: {error}") from error
 

@@ -6,7 +6,7 @@ options of 'sgmim knowledge NAME'. It returns something that turns images into m
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -22,17 +22,33 @@ class Maker(Protocol):
     image); `note` says what that is, and canonical.py makes of it what is stored.
     """
 
-    note: Note
+    @property
+    def note(self) -> Note: ...
 
     def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]: ...
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function as a maker."""
+    """A function as a maker: computed in fp32 unless another precision is asked for by name."""
 
     function: Callable[[Tensor], Tensor]
     note: Note
 
-    def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+    def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Tensor:
+        return self.function(image)
+
+
+@dataclass(frozen=True)
+class Reader(Function):
+    """A function that is shown a map instead of the image: normals are made of depth.
+
+    `reads` is the name of that map, (b, c, H, W) with NaN where nothing is known, and `found` says
+    where it lies, in keywords of Images: {"maps": {"depth": folder}}.
+    """
+
+    reads: str
+    found: dict[str, dict[str, Any]]
+
+    def __call__(self, image: Float[Tensor, "b c H W"]) -> Tensor:
         return self.function(image)

@@ -1,104 +1,116 @@
-"""Make maps for a folder of images: it may be stopped or killed at any time, and goes on later."""
+"""Make maps for a folder of images: it may be stopped or killed at any time, and goes on later.
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+list of images ──pieces, one process each──► batches of one size ──threads──► images, decoded
+    ──the source, in the main thread──► raw maps ──canonical.py──► maps ──threads──► PNG files
+
+The source is shown the same batches whatever is there and however many processes there are, so the
+files of a job that was killed any number of times are, to the byte, those of one that was not.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt16
-from torch import Tensor
 
-from sgmim import __version__
-from sgmim.data.images import Source
-from sgmim.data.listing import stem
-from sgmim.data.stored import NOTE, Note, encode_png, read_note, to_numbers
-from sgmim.errors import ConfigurationError, DataError
-from sgmim.files import write_bytes, write_text
+from sgmim import distributed
+from sgmim.data.images import Images
+from sgmim.data.processes import cores
+from sgmim.errors import ConfigurationError
+from sgmim.knowledge import batching
+from sgmim.knowledge.beginning import Precision, begin
+from sgmim.knowledge.claiming import BROKEN, CONSTANT, Manner, finish, line, lines_of
+from sgmim.knowledge.flow import found
+from sgmim.knowledge.job import Found
+from sgmim.knowledge.maker import Maker
 
-# Colors in [0, 1] to a map: the one image is (1, 3, H, W), the map (1, c, H, W).
-Maker = Callable[[Tensor], Tensor]
+THREADS = 16  # more do not help one process
 
 
 @dataclass(frozen=True)
-class Made:
-    """What became of one image."""
+class Made(Found):
+    """What became of one image, and how far the job is."""
 
-    name: str
-    number: int  # of images dealt with so far
-    count: int  # of all
-    new: bool = True  # False: its map was there
-    error: str | None = None  # why there is no map
+    name: str = ""
+    number: int = 0  # of images dealt with so far, by this process
+    count: int = 0  # of all that are its own
+    told: str | None = None  # what there is to say of the whole job; of the first image alone
 
 
 def make(
-    maker: Maker, images: Source, folder: Path, note: Note, *, device: torch.device | str = "cpu"
+    maker: Maker,
+    images: Images,
+    folder: Path,
+    *,
+    batch: int = 8,
+    precision: Precision = "auto",
+    max_side: int = 0,
+    workers: int | None = None,
+    confidence: Path | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Made]:
     """Make the map of every image that has none in `folder` yet, and tell of each image.
 
-    A map is a 16-bit PNG, called as its image but for the suffix; `note` says how its numbers are
-    stored, and is kept beside the maps. NaN in a map needs a note with a hole at 0. No map is ever
-    there in part: it is written under a hidden name, which begins with a dot, and then renamed.
+    A map is a 16-bit PNG, called as its image but for the suffix. knowledge.json beside the maps
+    says what their numbers mean; broken.txt lists images that have no map, and why, constant.txt
+    those whose map has only one value. No map is ever there in part. Processes that have joined
+    (distributed.py) share the images. Torch's threads are left as they are.
 
-    Broken images are told of and passed over. Raises ConfigurationError where the folder holds maps
-    that were not made as `note` says, FileError where it cannot be written to.
+    Args:
+        maker: the source; its note says what it gives.
+        images: of which the maps are made.
+        folder: the folder to make, or to go on with.
+        batch: images at once, of one size; halved until it changes no map by more than 1e-3 of its
+            range. A folder's maps are all made in the batches that it began with.
+        precision: of the source; "auto" is bf16 where the device is faster in it, and fp32 for a
+            source that is a plain function.
+        max_side: pixels; larger images have maps whose longer side is that. 0 is no limit.
+        workers: threads that decode, and as many that write; by default one a core, at most 16.
+        confidence: a folder for maps of how well the source agrees with itself on the mirrored
+            image, which takes it twice the time.
+        device: where the source is.
+
+    Raises:
+        ConfigurationError: options that cannot be met, maps in the folder that were not made so,
+            or a source that gives no maps.
+        FileError: a file that cannot be written.
     """
-    assert note.scale is not None, "numbers are made with a scale that the note keeps"
-    folder = Path(folder)
-    _claim(folder, note, images)
-    for index, name in enumerate(images.names):
-        path, state = folder / f"{stem(name)}.png", (name, index + 1, len(images))
-        if path.exists():
-            yield Made(*state, new=False)
-            continue
-        try:
-            image = images.read(index, {"image"})["image"]
-            numbers = _numbers(_apply(maker, image.to(device)), note, name)
-        except DataError as error:
-            yield Made(*state, error=str(error))
-            continue
-        write_bytes(path, encode_png(numbers))
-        yield Made(*state)
+    if workers is not None and workers < 1:
+        raise ConfigurationError(f"workers are 1 or more, not {workers}")
+    device = torch.device(device)
+    job = begin(
+        maker, images, Path(folder), batch=batch, precision=precision, max_side=max_side,
+        confidence=confidence, device=device,
+    )  # fmt: skip
+    own = batching.chunks(len(images), job.manner.batch)[distributed.rank() :: distributed.world()]
+    count, told = sum(map(len, own)), _told(job.manner, batch, device)
+    threads = workers or min(THREADS, max(1, cores() // distributed.local_world()))
+    broken: set[bytes] = set()
+    for number, each in enumerate(found(job, own, threads), start=1):
+        name = images.names[each.index]
+        broken |= {line(name, each.error)} if each.error else set()
+        yield Made(**vars(each), name=name, number=number, count=count, told=told)
+        told = None
+    _finish(job.folder, broken)
 
 
-def _claim(folder: Path, note: Note, images: Source) -> None:
-    """Leave the note in an empty folder, or see to it that the one there is the same."""
-    found = read_note(folder)
-    if found is None:
-        if folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir()):
-            raise ConfigurationError(
-                f"{folder} is not empty and has no {NOTE}, so its maps are of unknown origin; "
-                f"choose another folder"
-            )
-        about = asdict(note) | {"sgmim": __version__, "images": str(getattr(images, "folder", ""))}
-        write_text(folder / NOTE, json.dumps(about, indent=2) + "\n")
-    elif found != note:
-        differing = [key for key, value in asdict(note).items() if value != getattr(found, key)]
-        told = "; ".join(
-            f"{key} {getattr(found, key)!r} there, {getattr(note, key)!r} here" for key in differing
+def _told(manner: Manner, batch: int, device: torch.device) -> str | None:
+    """How the maps are made, where that is not as asked."""
+    if manner.batch != batch:
+        return (
+            f"maps are made in batches of {manner.batch}, not {batch}: the folder began so, or "
+            f"larger ones change a map by more than {batching.SAME:g} of its range"
         )
-        raise ConfigurationError(
-            f"{folder} holds maps made otherwise ({told}); choose another folder"
-        )
+    if manner.device != device.type:
+        return f"the folder's first maps were made on {manner.device}, these are on {device.type}"
+    return None
 
 
-def _apply(maker: Maker, image: Tensor) -> Float[Tensor, "c H W"]:
-    with torch.inference_mode():
-        made = maker(image[None] / 255)
-    if made.ndim != 4 or made.shape[0] != 1 or made.shape[-2:] != image.shape[-2:]:
-        raise ConfigurationError(
-            f"the source gave {tuple(made.shape)} for an image of {tuple(image.shape)}; "
-            f"a map is (1, c, H, W), as large as its image"
-        )
-    return made[0].float().cpu()
-
-
-def _numbers(made: Float[Tensor, "c H W"], note: Note, name: str) -> UInt16[np.ndarray, "c H W"]:
-    """The numbers to store. Values beyond what the note can hold are clipped."""
-    assert note.scale is not None, "see `make`"
-    try:
-        numbers = to_numbers(made, note.scale, note.low, note.hole)
-    except DataError as error:
-        raise DataError(f"the map of {name}: {error}") from error
-    return numbers.numpy().astype(np.uint16)
+def _finish(folder: Path, broken: set[bytes]) -> None:
+    """Put the lists in order, and all that was made on the disk."""
+    os.sync()
+    everywhere = set().union(*distributed.gathered(broken))
+    if distributed.is_main():
+        finish(folder / BROKEN, everywhere)
+        finish(folder / CONSTANT, lines_of(folder / CONSTANT))
