@@ -105,6 +105,5 @@ def batch_for(method, size=2):
         "normals": torch.randn(size, 3, height, width),
         "edges": torch.rand(size, 1, height, width) ** 4,
         "fast": (torch.rand(size, 1, height, width) < 0.02).float(),
-        "orb_rings": (torch.rand(size, 1, height, width) < 0.1).float(),
         "key": torch.arange(size) + 7,
     }

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import pairwise
 
 import pytest
 
@@ -54,24 +55,28 @@ def test_its_encoder_has_the_readme_s_parameters(row):
 
 
 @pytest.mark.parametrize("row", CORRECTED)
-def test_it_follows_one_cosine_of_100_epochs(row):
-    steps, schedule = rates(f"kamim_{row}")
+def test_every_row_is_trained_alike(row):
+    ours, base = flat(f"kamim_{row}"), flat("kamim_vit_base")
+    changed = {key for key in ours if ours[key] != base[key]}
+    assert changed <= {"encoder.name", "encoder.window"}
+
+
+def test_the_rate_follows_one_cosine_of_100_epochs():
+    steps, schedule = rates("kamim_vit_base")
     assert steps == pytest.approx(100 * EPOCH, abs=100)
     assert schedule(0) == pytest.approx(1e-6) and schedule(steps) == pytest.approx(1e-5)
-    assert max(map(schedule, range(steps))) == pytest.approx(8e-4, rel=0.01)
-    falling = [schedule(step) for step in range(11 * EPOCH, steps)]
+    assert schedule(10 * EPOCH) == pytest.approx(8e-4, rel=0.03)
+    falling = [schedule(step) for step in range(11 * EPOCH, steps, 100)]
     assert falling == sorted(falling, reverse=True)
 
 
-@pytest.mark.parametrize("row", CORRECTED)
-def test_as_shipped_every_epoch_falls_back_and_the_last_ten_are_level(row):
-    steps, schedule = rates(f"kamim_{row}_as_shipped")
+def test_as_shipped_every_epoch_falls_back_and_the_last_ten_are_level():
+    steps, schedule = rates("kamim_vit_base_as_shipped")
     assert steps == pytest.approx(110 * EPOCH, abs=100)
-    starts = [
-        step for step in range(12 * EPOCH, 100 * EPOCH) if schedule(step) > schedule(step - 1)
-    ]
-    assert len(starts) == pytest.approx(88, abs=1)
-    assert {schedule(step) for step in range(steps - 10 * EPOCH + 2, steps)} == {1e-5}
+    followed = [schedule(step) for step in range(40 * EPOCH, 50 * EPOCH)]
+    risen = [one > before for before, one in pairwise(followed)]
+    assert sum(risen) == pytest.approx(10, abs=1)
+    assert {schedule(step) for step in range(steps - 10 * EPOCH + 2, steps, 50)} == {1e-5}
 
 
 @pytest.mark.parametrize("row", CORRECTED)

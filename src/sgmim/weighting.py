@@ -138,8 +138,8 @@ class Weights:
         if mean <= HEAVY:
             return []
         return [
-            f"the mean weight of the loss is {mean:.3g}: so large a loss has gradients that are "
-            "always clipped, and every step is equally long. A temperature above "
+            f"the mean weight of the loss is {mean:.3g}: the gradients of so large a loss are "
+            "clipped at nearly every step, and all steps then count alike. A temperature above "
             f"{self.temperature:g} or weights normalized by their mean make it smaller"
         ]
 

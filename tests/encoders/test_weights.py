@@ -63,11 +63,22 @@ def test_models_of_hugging_face_come_in_by_their_newest_names(kind):
     torch.testing.assert_close(tokens(encoder.eval()(image)), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_queries_without_their_keys_are_left_alone():
+@pytest.mark.parametrize("key", [None, torch.ones(3, 4), torch.ones(4, 4).half(), torch.ones(())])
+def test_queries_without_keys_like_them_are_left_alone(key):
     state = {"vit.embeddings.cls_token": torch.ones(1, 1, 4)}
-    query = "vit.encoder.layer.0.attention.attention.query.weight"
-    _, converted = convert(state | {query: torch.ones(4, 4)})
-    assert set(converted) == {"cls_token", "blocks.0.attn.query.weight"}
+    for part in ("query", "key", "value"):
+        tensor = key if part == "key" else torch.ones(4, 4)
+        if tensor is not None:
+            state[f"vit.encoder.layer.0.attention.attention.{part}.weight"] = tensor
+    _, converted = convert(state)
+    assert "blocks.0.attn.query.weight" in converted and len(converted) == len(state)
+
+
+def test_numbers_that_are_no_matrices_are_not_joined():
+    block = "swin.encoder.layers.0.blocks.0.attention.self"
+    names = [f"{block}.{part}.bias" for part in ("query", "key", "value")]
+    state = {"swin.embeddings.norm.bias": torch.ones(4)} | {name: torch.ones(()) for name in names}
+    assert len(convert(state)[1]) == 4
 
 
 def test_weights_for_another_size_and_window_are_resized_and_it_says_so():

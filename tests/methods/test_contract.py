@@ -14,7 +14,6 @@ METHODS = {
     "simmim": (SimMIM, {}),
     "simmim, weighted": (SimMIM, {"weights": Weights(of="depth", normalize="mean")}),
     "kamim": (KAMIM, {}),
-    "kamim, orb": (KAMIM, {"detector": "orb", "weight_size": 16}),
     "sgmim": (SGMIM, {}),
     "sgmim as in the authors' code": (SGMIM.paper_code, {}),
     "random": (SGMIM, {"guidance_mask": "random"}),

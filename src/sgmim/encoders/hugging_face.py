@@ -49,8 +49,11 @@ def _name(name: str) -> str:
 def _joined(state: State) -> State:
     """With queries, keys and values in one tensor each, where all three are there and alike."""
     for name in [n for n in state if ".attn.query." in n]:
-        three = [name.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
-        if len({state[part].shape if part in state else None for part in three}) == 1:
-            joined = torch.cat([state.pop(part) for part in three])
-            state[name.replace(".query.", ".qkv.")] = joined
+        names = [name.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
+        three = [state[part] for part in names if part in state]
+        kinds = {(tensor.shape, tensor.dtype, tensor.device) for tensor in three}
+        if len(three) == 3 and len(kinds) == 1 and three[0].ndim:
+            state[name.replace(".query.", ".qkv.")] = torch.cat(three)
+            for part in names:
+                del state[part]
     return state

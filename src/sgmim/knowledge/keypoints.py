@@ -66,35 +66,35 @@ def orb(
     image: Shaped[Tensor, "b 3 H W"], *, features: int = 500, bgr: bool = False
 ) -> Float[Tensor, "b 1 H W"]:
     """ORB's points, each at the pixel of its rounded center."""
-    return _marked(image, grey(image, bgr=bgr), _orb(features))
+    return _marked(grey(image, bgr=bgr), _orb(features))
 
 
 def sift(
     image: Shaped[Tensor, "b 3 H W"], *, contrast: float = 0.04, bgr: bool = False
 ) -> Float[Tensor, "b 1 H W"]:
     """SIFT's points, each at the pixel of its rounded center."""
-    return _marked(image, grey(image, bgr=bgr), _sift(contrast))
+    return _marked(grey(image, bgr=bgr), _sift(contrast))
 
 
 def fast_rings(
     image: Shaped[Tensor, "b 3 H W"], *, threshold: int = 10, bgr: bool = False
 ) -> Float[Tensor, "b 1 H W"]:
     """Where OpenCV draws FAST's keypoints: 1 on a ring around each. See `rasters.ring`."""
-    return _drawn(image, grey(image, bgr=bgr), _fast(threshold))
+    return _drawn(grey(image, bgr=bgr), _fast(threshold))
 
 
 def orb_rings(
     image: Shaped[Tensor, "b 3 H W"], *, features: int = 500, bgr: bool = False
 ) -> Float[Tensor, "b 1 H W"]:
     """Where OpenCV draws ORB's keypoints: 1 on a ring around each, whose center is no pixel's."""
-    return _drawn(image, grey(image, bgr=bgr), _orb(features))
+    return _drawn(grey(image, bgr=bgr), _orb(features))
 
 
 def sift_rings(
     image: Shaped[Tensor, "b 3 H W"], *, contrast: float = 0.04, bgr: bool = False
 ) -> Float[Tensor, "b 1 H W"]:
     """Where OpenCV draws SIFT's keypoints: 1 on a ring around each, whose center is no pixel's."""
-    return _drawn(image, grey(image, bgr=bgr), _sift(contrast))
+    return _drawn(grey(image, bgr=bgr), _sift(contrast))
 
 
 def grey(image: Shaped[Tensor, "b 3 H W"], *, bgr: bool = False) -> UInt8[Tensor, "b H W"]:
@@ -107,27 +107,23 @@ def grey(image: Shaped[Tensor, "b 3 H W"], *, bgr: bool = False) -> UInt8[Tensor
     return shade.add_(1 << 14).bitwise_right_shift_(15).byte()
 
 
-def _marked(
-    image: Tensor, shades: UInt8[Tensor, "b H W"], detector: Any
-) -> Float[Tensor, "b 1 H W"]:
+def _marked(shades: UInt8[Tensor, "b H W"], detector: Any) -> Float[Tensor, "b 1 H W"]:
     points = np.zeros(shades.shape, np.float32)
     last = np.array(shades.shape[1:]) - 1
     for marked, shade in zip(points, shades.cpu().numpy(), strict=True):
-        for keypoint in detector.detect(shade):
-            x, y = keypoint.pt
-            marked[min(round(y), last[0]), min(round(x), last[1])] = 1
-    return torch.from_numpy(points)[:, None].to(image.device)
+        centers = np.array(_cv2().KeyPoint_convert(detector.detect(shade))).reshape(-1, 2)
+        row, column = np.minimum(centers[:, ::-1].round().astype(int), last).T
+        marked[row, column] = 1
+    return torch.from_numpy(points)[:, None].to(shades.device)
 
 
-def _drawn(
-    image: Tensor, shades: UInt8[Tensor, "b H W"], detector: Any
-) -> Float[Tensor, "b 1 H W"]:
+def _drawn(shades: UInt8[Tensor, "b H W"], detector: Any) -> Float[Tensor, "b 1 H W"]:
     rings = np.zeros(shades.shape, np.float32)
     for ring, shade in zip(rings, shades.cpu().numpy(), strict=True):
         canvas = np.zeros((*ring.shape, 3), np.uint8)
         drawn = _cv2().drawKeypoints(canvas, detector.detect(shade), None, color=(255, 0, 0))
         ring[:] = drawn[..., 0] > 0  # the outermost pixels of a ring are dim: they count like all
-    return torch.from_numpy(rings)[:, None].to(image.device)
+    return torch.from_numpy(rings)[:, None].to(shades.device)
 
 
 # One detector a process: to make one takes longer than to ask it about a small image.
