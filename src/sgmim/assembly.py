@@ -52,6 +52,7 @@ class Run:
     optimizer: Optimizer
     started_from: str  # what the encoder's weights are
     preview: Batch | None  # the samples of the picture sheets
+    warned: list[str]  # what is to be told of these samples
     activations: int  # bytes an image
     parallel: Parallel
     ema: MovingAverage | None
@@ -114,7 +115,8 @@ class Run:
                 self.objective, self.activations, plan.micro_batch // processes, shards
             ),
         }
-        return "\n".join(f"{name:<8} {line}" for name, line in lines.items())
+        told = [f"{name:<8} {line}" for name, line in lines.items()]
+        return "\n".join([*told, *(f"warning  {line}" for line in self.warned)])
 
     def _maps(self) -> list[str]:
         """The maps that lie on the images, and where they come from if not from the source."""
@@ -171,6 +173,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     shapes = {name: tuple(value.shape[1:]) for name, value in (preview or {}).items()}
     told = " and ".join(f"{name} {shapes.get(name)}" for name in objective.needs)
     with _checked(f"{part} or encoder", f"with {told} a sample"):
+        warned = objective.warnings(preview) if preview else []
         activations = memory.activations(objective, preview) if preview else 0
     ema = MovingAverage(objective, plan.ema) if plan.ema else None
     for model in (objective, ema.objective) if ema else (objective,):
@@ -180,7 +183,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     folder = config.run or Path("runs") / f"{command}_{name}"
     return Run(
         command, name, config, folder, encoder, objective, source, batches, plan, optimizer,
-        started_from, preview, activations, parallel, ema,
+        started_from, preview, warned, activations, parallel, ema,
     )  # fmt: skip
 
 
