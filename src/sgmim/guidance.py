@@ -31,10 +31,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "cross_entropy": losses.cross_entropy,
 }
 AUTO = {"normals": "cosine", "classes": "cross_entropy", "segments": "cross_entropy"}  # else l1
-KINDS: dict[str, Kind] = {
-    "cosine": "directions",
-    "cross_entropy": "classes",
-}  # of maps, by their loss; else values
+# of maps, by their loss; else values
+KINDS: dict[str, Kind] = {"cosine": "directions", "cross_entropy": "classes"}
 CLASS_PIXELS = 4  # a side of the square for which one class is predicted, as in MultiMAE
 NOT_MAPS = ("image", "key", "camera")  # what a batch has beside maps
 
@@ -131,7 +129,7 @@ class Guidance:
         named = (self.name, self.options.confidence, camera)
         return tuple(name for name in named if name)
 
-    def extractor(self, encoder: Encoder, *, keep_hidden: bool) -> nn.Module:
+    def extractor(self, encoder: Encoder, keep_hidden: bool) -> nn.Module:
         """What makes features of the map."""
         kind, classes = self.options.extractor, self.options.classes
         channels = OfClasses.WIDTH if classes else self.channels

@@ -248,9 +248,14 @@ def named(arguments: Sequence[str], command: str, room: str) -> tuple[str, list[
 
 
 def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Options of all levels as one dictionary, a.b.c -> value."""
+    """Options of all levels as one dictionary, a.b.c -> value. Of a mapping that says nothing but
+    its name, as a map that guides with all its options left out, the name is there too."""
     found: dict[str, Any] = {}
     for name, value in tree.items():
-        inside = isinstance(value, Mapping)
-        found |= flat(value, f"{above}{name}.") if inside else {f"{above}{name}": value}
+        if not isinstance(value, Mapping):
+            found[f"{above}{name}"] = value
+            continue
+        if value and all(each is None for each in value.values()):
+            found[f"{above}{name}"] = {}
+        found |= flat(value, f"{above}{name}.")
     return found

@@ -4,8 +4,6 @@ Learning on Point Sets for 3D Classification and Segmentation" (Qi et al., 2017)
 https://arxiv.org/abs/1612.00593
 """
 
-from math import inf
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -51,8 +49,11 @@ class PointNet(nn.Module):
         there = squares.nan_to_num()
         middle = (there * known).sum(dim=2, keepdim=True)
         middle = middle / known.sum(dim=2, keepdim=True).clamp(min=1)
+        # a point that is there twice changes no maximum: another takes the place of an unknown one
+        another = there.take_along_dim(known.byte().argmax(dim=2, keepdim=True), dim=2)
+        there = there.where(known, another)
         each = self.shared(torch.cat([there, there - middle], dim=3))  # (b, k, points, 128)
-        most = each.masked_fill(~known, -inf).amax(dim=2)
+        most = each.max(dim=2).values
         found = most.where(known.any(dim=2), self.nothing.to(most.dtype))
         if hidden is not None:
             blanks = self.nothing.to(most.dtype).expand(*hidden.squares.shape, -1)

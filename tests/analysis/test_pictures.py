@@ -103,3 +103,11 @@ def test_long_titles_are_broken_between_words():
 def test_a_picture_of_two_channels_is_an_error():
     with pytest.raises(DataError, match="'flow' has 2 channels"):
         sheet({"flow": torch.zeros(1, 2, 8, 8)})
+
+
+def test_what_is_shown_and_predicted_of_a_map_has_the_map_s_colors_and_not_another_s():
+    names = ("depth", "depth, shown", "depth, predicted", "edges", "edges, shown")
+    sample = {name: torch.full((1, 2, 2), float(value)) for value, name in enumerate(names)}
+    ranges = value_ranges(sample)
+    assert ranges["depth"] == ranges["depth, shown"] == ranges["depth, predicted"] == (0, 2)
+    assert ranges["edges"] == ranges["edges, shown"] == (3, 4)

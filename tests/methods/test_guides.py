@@ -9,6 +9,7 @@ from sgmim import draws
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.guidance import Guide
 from sgmim.masking import refine
+from sgmim.memory import activations
 from sgmim.methods.sgmim import PAPER_CODE, SGMIM
 from sgmim.pinhole import assumed_camera
 from sgmim.weighting import Weights
@@ -107,6 +108,16 @@ def test_micro_batches_have_the_loss_of_the_batch_and_holes_are_no_harm(options)
         assert_close(loss, mean, rtol=1e-5, atol=1e-6)
     sum(whole.values()).backward()
     assert all(p.grad.isfinite().all() for p in method.parameters())
+
+
+def test_its_memory_is_told_before_a_step_and_half_precision_will_do(options):
+    method = made("vit", **options)
+    batch = batch_for(method)
+    assert activations(method, batch) > 0
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = method(batch)
+    for name, loss in method(batch).items():
+        assert_close(rounded[name], loss, rtol=0.05, atol=0)
 
 
 def test_pictures_show_every_map_and_what_became_of_it(options):

@@ -71,6 +71,7 @@ class Live:
             write_sheet(self.folder / "pictures" / "preview.png", {
                 name: batch[name][:, : 3 if batch[name].shape[1] == 3 else 1]
                 for name in dict.fromkeys(("image", *needs))
+                if batch[name].ndim == 4  # a camera is no picture
             }, normalization)  # fmt: skip
 
     def row(self, done: int, row: Row) -> Row:

@@ -29,8 +29,9 @@ def sheet(
 
     Pictures of three channels are colors in [0, 1]. Those of one are maps, each above the scale of
     its colors. NaN is left grey. Within a row, maps that belong together have the same scale: those
-    that `shared` lists together; by default those whose names end in the same word, as "depth" and
-    "predicted depth" do. Pictures are enlarged without blur, to at least `tile` pixels a side.
+    that `shared` lists together; by default those whose names end in the same word, but for what
+    follows a comma: "depth", "predicted depth", "depth, shown". Pictures are enlarged without blur,
+    to at least `tile` pixels a side.
 
     Raises:
         DataError: a picture has neither one channel nor three.
@@ -96,8 +97,12 @@ def companions(
     name: str, names: Iterable[str], shared: Sequence[Sequence[str]] | None
 ) -> Iterable[str]:
     if shared is None:
-        return [other for other in names if other.split()[-1:] == name.split()[-1:]]
+        return [other for other in names if _subject(other) == _subject(name)]
     return next((group for group in shared if name in group), [name])
+
+
+def _subject(name: str) -> list[str]:
+    return name.partition(",")[0].split()[-1:]
 
 
 def tile_size(pictures: Pictures, tile: int) -> tuple[int, int]:

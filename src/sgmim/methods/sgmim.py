@@ -128,10 +128,7 @@ class SGMIM(Objective):
             return
         self.mask.check_cells()
         self.extractor = gathered(
-            {
-                each.name: each.extractor(encoder, keep_hidden=self.keep_hidden)
-                for each in self.guides
-            }
+            {each.name: each.extractor(encoder, self.keep_hidden) for each in self.guides}
         )
         self.fusion = Fusion(
             encoder, blocks=fusion_blocks, heads=fusion_heads, positions=positions,
