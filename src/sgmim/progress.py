@@ -16,6 +16,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from sgmim import distributed
+
 EVERY = 30.0  # seconds between lines
 
 
@@ -28,7 +30,12 @@ class Pace(ProgressColumn):
 
 @contextmanager
 def progress(what: str, every: float = EVERY) -> Iterator[Callable[[int, int], None]]:
-    """To be told how many are done, of how many."""
+    """To be told how many are done, of how many. Of several processes the main one speaks."""
+    if not distributed.is_main():
+        yield lambda done, count: None
+        return
+    if distributed.world() > 1:
+        what += ", the first process's share"
     if not sys.stdout.isatty():
         yield _lines(what, every)
         return

@@ -51,11 +51,7 @@ def _make(name: str, words: Sequence[str]) -> None:
     parser.add_argument("maps", type=Path, help="the folder to make, or to go on with")
     source = parser.add_keywords(build)
     manner = parser.add_keywords(make, skip={"maker", "images", "folder", "device"})
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
-    told = "where the paths of a list start, and may not leave; the list's folder if not given"
-    parser.add_argument("--root", type=Path | None, default=None, help=told)
-    told = "an image that claims to be larger is passed over as broken"
-    parser.add_argument("--max_pixels", type=int, default=MAX_PIXELS, help=told)
+    _add_surroundings(parser)
     config = parser.read(words)
     device = distributed.start(config.device, timeout=WEEK)
     maker = build(**arguments(build, {option: config[option] for option in source}))
@@ -63,16 +59,22 @@ def _make(name: str, words: Sequence[str]) -> None:
     images = _images(config.images, config.maps, config.root, config.max_pixels, found)
     options = {option: config[option] for option in manner}
     tally = Tally()
-    with progress(f"{name}{', first process' * (distributed.world() > 1)}") as bar:
+    with progress(name) as bar:
         for item in make(maker, images, config.maps, device=device, **options):
             tally.add(item)
-            if distributed.is_main():
-                bar(item.number, item.count)
+            bar(item.number, item.count)
     tally.gather()
     if distributed.is_main():
-        sheet = _draw(images, config.maps, config.confidence)
-        tally.tell(config.maps, sheet)
+        tally.tell(config.maps, _draw(images, config.maps, config.confidence))
     tally.check()
+
+
+def _add_surroundings(parser: Parser) -> None:
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
+    told = "where the paths of a list start, and may not leave; the list's folder if not given"
+    parser.add_argument("--root", type=Path | None, default=None, help=told)
+    told = "an image that claims to be larger is passed over as broken"
+    parser.add_argument("--max_pixels", type=int, default=MAX_PIXELS, help=told)
 
 
 def _images(
