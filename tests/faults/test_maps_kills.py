@@ -16,9 +16,9 @@ from faults import children
 from sgmim.data.images import Images
 from sgmim.data.stored import NOTE, Note, is_whole
 from sgmim.errors import FileError
-from sgmim.knowledge.claiming import BROKEN, CONSTANT
 from sgmim.knowledge.maker import Function
 from sgmim.knowledge.maps import make
+from sgmim.knowledge.maps.claiming import BROKEN, CONSTANT
 from shell import files
 
 pytestmark = pytest.mark.slow

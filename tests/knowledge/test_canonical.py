@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from sgmim.data.stored import Note
 from sgmim.errors import ConfigurationError
-from sgmim.knowledge.agreement import agreement
-from sgmim.knowledge.agreement import described as confidence_in
-from sgmim.knowledge.canonical import KINDS, canonical, checked, described, resized
+from sgmim.knowledge.maps.agreement import agreement
+from sgmim.knowledge.maps.agreement import described as confidence_in
+from sgmim.knowledge.maps.canonical import KINDS, canonical, checked, described, resized
 
 INVERSE = Note(name="depth", kind="inverse")
 FAR = Note(name="depth", kind="relative", direction="far_high")

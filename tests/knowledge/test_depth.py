@@ -14,8 +14,8 @@ from conftest import close
 from sgmim.data.stored import Note
 from sgmim.errors import ConfigurationError
 from sgmim.knowledge.depth import Depth, lower_bound, maker
-from sgmim.knowledge.licenses import Origin
-from sgmim.knowledge.pretrained import Pretrained
+from sgmim.knowledge.teachers.licenses import Origin
+from sgmim.knowledge.teachers.pretrained import Pretrained
 from tiny_teachers import folder
 
 KINDS = {

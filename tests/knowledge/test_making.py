@@ -12,9 +12,8 @@ from processes import joined
 from sgmim.data.images import Images
 from sgmim.data.stored import NOTE, Note, read_map, read_note, read_range
 from sgmim.errors import ConfigurationError, DataError
-from sgmim.knowledge import batching
 from sgmim.knowledge.maker import Function
-from sgmim.knowledge.maps import make
+from sgmim.knowledge.maps import batching, make
 from shell import files
 
 INVERSE = Note(name="depth", kind="inverse", source="a test")

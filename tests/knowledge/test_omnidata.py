@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from conftest import close
 from sgmim.errors import ConfigurationError, DataError, FileError
-from sgmim.knowledge import depth, normals, omnidata
+from sgmim.knowledge import depth, normals
+from sgmim.knowledge.teachers import omnidata
 
 SIDE, HIDDEN, FUSED = 64, 128, 32
 up = partial(F.interpolate, scale_factor=2, mode="bilinear", align_corners=True)

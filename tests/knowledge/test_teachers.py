@@ -6,8 +6,9 @@ import torch
 from huggingface_hub import errors
 
 from sgmim.errors import ConfigurationError, DataError, FileError
-from sgmim.knowledge import depth, licenses
+from sgmim.knowledge import depth
 from sgmim.knowledge.depth import TEACHERS, maker
+from sgmim.knowledge.teachers import licenses
 from tiny_teachers import folder, on_the_hub
 
 IMAGE = torch.rand(2, 3, 40, 56)

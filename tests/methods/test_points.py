@@ -7,12 +7,12 @@ from torch.testing import assert_close
 
 from conftest import fixed, tiny
 from sgmim.data.scenes import render
+from sgmim.guidance.pointnet import PointNet
+from sgmim.guidance.views import seen_as
 from sgmim.losses import centered
 from sgmim.masking import RandomMask, refine
 from sgmim.methods.sgmim import SGMIM
 from sgmim.pinhole import points
-from sgmim.pointnet import PointNet
-from sgmim.views import seen_as
 
 SIZE = 64
 TARGETS = ["map", "coordinates", "normals"]

@@ -21,9 +21,9 @@ from sgmim.data.decoding import MAX_PIXELS
 from sgmim.data.images import Images
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.files import write_whole
-from sgmim.knowledge.claiming import BROKEN, CONSTANT
 from sgmim.knowledge.maker import Reader
 from sgmim.knowledge.maps import Made, make
+from sgmim.knowledge.maps.claiming import BROKEN, CONSTANT
 from sgmim.options import Parser, arguments, contents, find
 from sgmim.progress import progress
 

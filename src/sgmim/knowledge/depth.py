@@ -15,11 +15,10 @@ from torch import Tensor
 
 from sgmim.data.stored import Note
 from sgmim.errors import ConfigurationError
-from sgmim.knowledge import omnidata
-from sgmim.knowledge.functions import Function
 from sgmim.knowledge.maker import Maker
-from sgmim.knowledge.pretrained import Pretrained, in_fp32
-from sgmim.knowledge.teachers import Preset, find_teacher, known
+from sgmim.knowledge.teachers import Preset, find_teacher, known, omnidata
+from sgmim.knowledge.teachers.functions import Function
+from sgmim.knowledge.teachers.pretrained import Pretrained, in_fp32
 
 AUTO = ("AutoModelForDepthEstimation",)
 NONCOMMERCIAL = "cc-by-nc-4.0"

@@ -19,7 +19,7 @@ class Maker(Protocol):
     """Called with colors in [0, 1], (b, 3, H, W), it gives raw maps (b, c, h, w).
 
     What it gives is in its own unit, direction and size (a network's may be smaller than the
-    image); `note` says what that is, and canonical.py makes of it what is stored.
+    image); `note` says what that is, and maps.canonical makes of it what is stored.
     """
 
     @property

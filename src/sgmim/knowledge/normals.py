@@ -16,12 +16,11 @@ from sgmim import pinhole
 from sgmim.data.stored import Note, read_note
 from sgmim.errors import ConfigurationError
 from sgmim.knowledge import depth as depth_teachers
-from sgmim.knowledge import omnidata
-from sgmim.knowledge.functions import Function
 from sgmim.knowledge.maker import Maker, Reader
-from sgmim.knowledge.pretrained import Pretrained
 from sgmim.knowledge.surfaces import Lens, from_depth
-from sgmim.knowledge.teachers import Preset, find_teacher
+from sgmim.knowledge.teachers import Preset, find_teacher, omnidata
+from sgmim.knowledge.teachers.functions import Function
+from sgmim.knowledge.teachers.pretrained import Pretrained
 
 AUTO = ("AutoModelForNormalEstimation",)
 TEACHERS = {

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from sgmim.data.stored import Note
 from sgmim.errors import ConfigurationError
-from sgmim.knowledge.functions import Function
 from sgmim.knowledge.maker import Maker
-from sgmim.knowledge.pretrained import Pretrained
 from sgmim.knowledge.teachers import Preset, find_teacher
+from sgmim.knowledge.teachers.functions import Function
+from sgmim.knowledge.teachers.pretrained import Pretrained
 
 AUTO = ("AutoModelForUniversalSegmentation", "AutoModelForSemanticSegmentation")
 HOLE = 65535.0  # the stored number of pixels of no class

@@ -14,7 +14,7 @@ visible: so the image features must say how what is seen relates to what is not.
 is given no depth at all and transfers without any.
 
 Any map guides as depth does, and several do at once: each has an extractor, a head and a loss of
-its own (guidance.py), and one fusion is asked for all of them.
+its own (guidance), and one fusion is asked for all of them.
 
 Only what counts is computed: features of the squares of depth that are shown, answers of the cells
 that are asked, pixels where the image is hidden. Neither extractor nor heads look across the edge
@@ -29,13 +29,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sgmim.encoders.base import Encoder
-from sgmim.fusion import Fusion
 from sgmim.guidance import Extractor, Guidance, Guide, Loss, Target, gathered, own
+from sgmim.guidance.fusion import Fusion
+from sgmim.guidance.views import Map
 from sgmim.layers import PixelHead, mask_token, take, tokens
 from sgmim.losses import painted_l1
 from sgmim.masking import Part, RandomMask, keys, only
 from sgmim.objective import Batch, Losses, Objective, Pictures
-from sgmim.views import Map
 from sgmim.weighting import Weights
 
 # The authors' first commit, two weeks before the paper: patch merging without activation, hidden
@@ -62,13 +62,13 @@ class SGMIM(Objective):
             ratio (Table 6); "same": where the image is hidden; "none": shown and asked everywhere.
         share: of several maps, "all" are shown wherever one would be, or they are dealt out at
             random ("partition"): each square shows one of them.
-        extractor: what makes features of a map (extractors.py, Table 5; pointnet.py).
+        extractor: what makes features of a map (guidance.extractors, Table 5; guidance.pointnet).
         mlp_ratio: of the extractor "mlp", hidden over full width.
         target: what is asked for: the "map" itself, or "coordinates" or "normals" of the points in
             space that depth is of. These take a camera; see docs/paper.md for relative depth.
         loss: of what is asked for (losses.py). "auto": "cosine" for normals, "cross_entropy" for a
             map of classes or segments, else "l1".
-        positions: that the fusion is given (fusion.py).
+        positions: that the fusion is given (guidance.fusion).
         fusion_blocks: cross-attention blocks.
         fusion_heads: heads of each.
         hidden_context: "drop" cells of a map that are hidden, or "keep" them as constants.

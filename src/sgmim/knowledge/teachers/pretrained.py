@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sgmim.errors import ConfigurationError, DataError
-from sgmim.knowledge.licenses import Origin
+from sgmim.knowledge.teachers.licenses import Origin
 
 
 @dataclass(frozen=True)

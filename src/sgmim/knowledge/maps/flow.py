@@ -9,8 +9,8 @@ from typing import TypeVar
 from torch import Tensor
 
 from sgmim.errors import DataError
-from sgmim.knowledge import batching
-from sgmim.knowledge.job import Found, Job, Map, Plan
+from sgmim.knowledge.maps import batching
+from sgmim.knowledge.maps.job import Found, Job, Map, Plan
 
 T = TypeVar("T")
 Reads = dict[int, Future[Tensor]]  # the images of a batch, some of them on their way

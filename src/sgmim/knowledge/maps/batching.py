@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sgmim.data.stored import Note
-from sgmim.knowledge.canonical import Size, ends
+from sgmim.knowledge.maps.canonical import Size, ends
 
 CHUNK = 1024  # images of which those of one size are put together
 FEW = 64  # chunks, of a short list, so that several processes have some each

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgmim.errors import ConfigurationError, DataError, FileError
-from sgmim.knowledge.functions import Function, fingerprint
-from sgmim.knowledge.licenses import Origin, agreed
-from sgmim.knowledge.pretrained import said, transformers
+from sgmim.knowledge.teachers.functions import Function, fingerprint
+from sgmim.knowledge.teachers.licenses import Origin, agreed
+from sgmim.knowledge.teachers.pretrained import said, transformers
 
 LICENSE = "omnidata-eula"  # its clause 9: the weights are for non-commercial research alone
 TRAINED_ON = ("hypersim",)

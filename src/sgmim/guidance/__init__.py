@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from sgmim import losses
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError
-from sgmim.extractors import Convolutional, OfClasses, Pointwise, Siamese, Transformer
+from sgmim.guidance.extractors import Convolutional, OfClasses, Pointwise, Siamese, Transformer
+from sgmim.guidance.pointnet import PointNet
+from sgmim.guidance.views import OF_SPACE, Kind, Map, check_ids, drawn, seen_as
 from sgmim.layers import PixelHead, patches, take
 from sgmim.masking import only
 from sgmim.objective import Batch, Pictures
-from sgmim.pointnet import PointNet
-from sgmim.views import OF_SPACE, Kind, Map, check_ids, drawn, seen_as
 
 Extractor = Literal["mlp", "patch_merge", "transformer", "siamese", "conv", "pointnet"]
 Target = Literal["map", "coordinates", "normals"]

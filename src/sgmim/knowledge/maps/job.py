@@ -16,12 +16,12 @@ from sgmim.data.listing import stem
 from sgmim.data.stored import Note, encode_png, is_whole, to_numbers, within
 from sgmim.errors import DataError
 from sgmim.files import write_bytes
-from sgmim.knowledge import batching
-from sgmim.knowledge.agreement import agreement
-from sgmim.knowledge.batching import together
-from sgmim.knowledge.canonical import STRETCHED, Size, canonical, checked
-from sgmim.knowledge.claiming import BROKEN, CONSTANT, Manner, note_down
 from sgmim.knowledge.maker import Maker, Reader
+from sgmim.knowledge.maps import batching
+from sgmim.knowledge.maps.agreement import agreement
+from sgmim.knowledge.maps.batching import together
+from sgmim.knowledge.maps.canonical import STRETCHED, Size, canonical, checked
+from sgmim.knowledge.maps.claiming import BROKEN, CONSTANT, Manner, note_down
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sgmim.errors import ConfigurationError, FileError, unknown
-from sgmim.knowledge.licenses import Origin
-from sgmim.knowledge.pretrained import on, said
+from sgmim.knowledge.teachers.licenses import Origin
+from sgmim.knowledge.teachers.pretrained import on, said
 
 
 @dataclass(frozen=True)

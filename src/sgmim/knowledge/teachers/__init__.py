@@ -10,9 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sgmim.errors import ConfigurationError, FileError, unknown
-from sgmim.knowledge.functions import Function, fingerprint, imported
-from sgmim.knowledge.licenses import UNSTATED, Origin, agreed, license_of, read_card, seen_by
-from sgmim.knowledge.pretrained import Pretrained, fetched, load
+from sgmim.knowledge.teachers.functions import Function, fingerprint, imported
+from sgmim.knowledge.teachers.licenses import (
+    UNSTATED,
+    Origin,
+    agreed,
+    license_of,
+    read_card,
+    seen_by,
+)
+from sgmim.knowledge.teachers.pretrained import Pretrained, fetched, load
 
 FUNCTION = re.compile(r"(.+):([A-Za-z_]\w*)")
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")

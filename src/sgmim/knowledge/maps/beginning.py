@@ -14,11 +14,11 @@ from sgmim import distributed
 from sgmim.data.decoding import image_size
 from sgmim.data.images import Images
 from sgmim.errors import ConfigurationError, DataError
-from sgmim.knowledge import agreement, batching
-from sgmim.knowledge.canonical import Size, described
-from sgmim.knowledge.claiming import Manner, claim, manner_of
-from sgmim.knowledge.job import Job
 from sgmim.knowledge.maker import Function, Maker
+from sgmim.knowledge.maps import agreement, batching
+from sgmim.knowledge.maps.canonical import Size, described
+from sgmim.knowledge.maps.claiming import Manner, claim, manner_of
+from sgmim.knowledge.maps.job import Job
 from sgmim.precision import faster_in_bf16
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

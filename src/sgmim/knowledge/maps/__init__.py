@@ -18,12 +18,12 @@ from sgmim import distributed
 from sgmim.data.images import Images
 from sgmim.data.processes import cores
 from sgmim.errors import ConfigurationError
-from sgmim.knowledge import batching
-from sgmim.knowledge.beginning import Precision, begin
-from sgmim.knowledge.claiming import BROKEN, CONSTANT, Manner, finish, line, lines_of
-from sgmim.knowledge.flow import found
-from sgmim.knowledge.job import Found
 from sgmim.knowledge.maker import Maker
+from sgmim.knowledge.maps import batching
+from sgmim.knowledge.maps.beginning import Precision, begin
+from sgmim.knowledge.maps.claiming import BROKEN, CONSTANT, Manner, finish, line, lines_of
+from sgmim.knowledge.maps.flow import found
+from sgmim.knowledge.maps.job import Found
 
 THREADS = 16  # more do not help one process
 

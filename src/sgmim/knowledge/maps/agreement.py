@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from sgmim.data.stored import Note
 from sgmim.errors import ConfigurationError
-from sgmim.knowledge.canonical import Size, ends, resized
+from sgmim.knowledge.maps.canonical import Size, ends, resized
 
 TOLERANCE = 0.1  # of a map's range: where the two differ by so much, the confidence is 1 / e
 
