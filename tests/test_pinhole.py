@@ -2,7 +2,7 @@ import torch
 from torch.testing import assert_close
 
 from sgmim.data.scenes import render
-from sgmim.pinhole import assumed_camera, normals, points
+from sgmim.pinhole import as_colors, assumed_camera, normals, points
 
 
 def a_room(size=64):
@@ -44,3 +44,9 @@ def test_next_to_a_hole_no_normal_is_known():
     known = normals(points(depth, assumed_camera(5, 5)[None])).isfinite().all(dim=1)[0]
     assert not known[2, 1:4].any() and not known[1:4, 2].any()
     assert known.sum() == 20
+
+
+def test_a_surface_that_faces_the_camera_is_light_blue():
+    space = points(torch.ones(1, 1, 9, 9), assumed_camera(9, 9)[None])
+    colors = as_colors(normals(space))
+    assert_close(colors[0, :, 4, 4], torch.tensor([0.5, 0.5, 1.0]))

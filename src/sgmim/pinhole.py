@@ -44,3 +44,8 @@ def normals(points: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
     normal = torch.linalg.cross(down, across, dim=1)
     length = normal.norm(dim=1, keepdim=True)
     return (normal / length).where((length > 0) & points.isfinite(), torch.nan)
+
+
+def as_colors(normals: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+    """As normals are usually shown: red to the right, green upwards, blue towards the camera."""
+    return normals * normals.new_tensor([0.5, -0.5, -0.5])[:, None, None] + 0.5

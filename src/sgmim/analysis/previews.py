@@ -13,8 +13,10 @@ from sgmim.data.images import Images
 from sgmim.data.listing import stem
 from sgmim.data.stored import Note, read_map, read_note
 from sgmim.errors import DataError
+from sgmim.pinhole import as_colors
 
 SIZE = (192, 256)  # of a tile, pixels
+MOVED_AS = {"class": "classes", "points": "fast"}  # maps of a kind, see geometry.RULES
 TRIES = 20  # images that are looked at for one that has a map
 
 
@@ -43,7 +45,7 @@ def _row(images: Images, index: int, folders: Sequence[Path]) -> dict[str, Tenso
         note = read_note(folder) or Note()
         path = folder / f"{stem(images.names[index])}.png"
         values = read_map(path, scale=note.scale, low=note.low, hole=note.hole)
-        tile = _tile("classes" if note.kind == "class" else "dense", values)
+        tile = _tile(MOVED_AS.get(note.kind or "", "dense"), values)
         row[note.name or folder.name] = _shown(tile, note)
     return row
 
@@ -51,7 +53,7 @@ def _row(images: Images, index: int, folders: Sequence[Path]) -> dict[str, Tenso
 def _shown(tile: Tensor, note: Note) -> Tensor:
     if len(tile) != 3:
         return tile[:1]
-    return (tile + 1) / 2 if note.low < 0 else tile
+    return as_colors(tile[None])[0] if note.kind == "normal" else tile
 
 
 def _tile(rule: str, values: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def drawn(kind: Kind, values: Map) -> Map:
     if kind == "coordinates":
         return values / 4 + 0.5  # two deviations to either side
     if kind in ("directions", "normals"):
-        return values / 2 + 0.5
+        return pinhole.as_colors(values)
     if kind == "classes":
         thirds = torch.arange(3, device=values.device)[:, None, None] / 3
         return torch.cos(2 * pi * (values * 5**0.5 / 2 + thirds)) / 2 + 0.5
