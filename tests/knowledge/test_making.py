@@ -14,6 +14,7 @@ from sgmim.data.stored import NOTE, Note, read_map, read_note, read_range
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.knowledge.maker import Function
 from sgmim.knowledge.maps import batching, make
+from sgmim.knowledge.maps.flow import AHEAD
 from shell import files
 
 INVERSE = Note(name="depth", kind="inverse", source="a test")
@@ -126,6 +127,17 @@ def test_threads_change_nothing(tmp_path, photos):
     for workers in (1, 5):
         made(Watched(), photos, tmp_path / f"{workers}", workers=workers)
     assert contents(tmp_path / "1") == contents(tmp_path / "5")
+
+
+def test_few_images_are_read_ahead_of_the_source(tmp_path):
+    images, reads = Images(many(tmp_path / "photos", 200)), []
+    read = images.read
+    images.read = lambda *asked: reads.append(asked) or read(*asked)
+    making = make(Watched(), images, tmp_path / "maps", batch=4)
+    next(making)
+    assert len(reads) <= 4 * (2 * AHEAD + 3)
+    making.close()
+    assert len(reads) < 60 and len(list(make(Watched(), images, tmp_path / "maps"))) == 200
 
 
 def test_a_map_is_stored_far_high_and_its_file_keeps_the_range(tmp_path, photos):

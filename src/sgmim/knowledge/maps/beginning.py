@@ -19,7 +19,6 @@ from sgmim.knowledge.maps import agreement, batching
 from sgmim.knowledge.maps.canonical import Size, described
 from sgmim.knowledge.maps.claiming import Manner, claim, manner_of
 from sgmim.knowledge.maps.job import Job
-from sgmim.precision import faster_in_bf16
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -77,8 +76,8 @@ def measured(job: Job) -> Manner:
 def _chosen(precision: Precision, maker: Maker, device: torch.device) -> str:
     if precision != "auto":
         return precision
-    is_network = not isinstance(maker, Function)  # whose few sums bf16 would only coarsen
-    return "bf16" if is_network and faster_in_bf16(device) else "fp32"
+    is_network = not isinstance(maker, Function)  # whose few sums fp16 would only coarsen
+    return "fp16" if is_network and device.type == "cuda" else "fp32"
 
 
 def _agreed(manner: Manner, precision: Precision, folder: Path) -> Manner:
