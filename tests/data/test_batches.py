@@ -11,13 +11,14 @@ from PIL import Image
 from sgmim import draws
 from sgmim.data import loading
 from sgmim.data.batches import Batches, in_order
-from sgmim.data.derived import Subset
+from sgmim.data.derived import Subset, WithMap
 from sgmim.data.geometry import unnormalize
 from sgmim.data.images import Images
 from sgmim.data.live import Computed, Live
+from sgmim.data.scenes import Scenes
 from sgmim.data.stored import encode_png
 from sgmim.errors import ConfigurationError, DataError
-from sgmim.knowledge import edges
+from sgmim.knowledge import edges, keypoints
 from sgmim.knowledge.live import LIVE
 from sgmim.knowledge.maps import make
 
@@ -255,17 +256,31 @@ def test_a_live_map_is_that_of_the_crop_wherever_it_is_computed(source, workers)
     )
 
 
-def test_live_edges_are_those_of_files_where_the_crop_changes_nothing(source, folder):
-    maker, maps = edges.maker(), folder / "edges"
-    images = Images(folder / "photos")
-    assert all(made.error is None for made in make(maker, images, maps, maker.note))
-    whole = {"size": (20, 30), "scale": (1.0, 1.0), "ratio": (1.5, 1.5), "needs": ("edges",)}
-    stored = Subset(Images(folder / "photos", {"edges": maps}), count=1)  # of 20 x 30 pixels
-    one = take(stored, 1, batch=1, **whole)[0]
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+@pytest.mark.parametrize("maker", [edges.maker(), keypoints.maker(threshold=10)])
+def test_live_maps_are_those_of_files_where_the_crop_changes_nothing(source, folder, maker, flip):
+    name, images = maker.note.name, Images(folder / "photos")
+    assert all(made.error is None for made in make(maker, images, folder / name))
+    whole = {"size": (20, 30), "scale": (1.0, 1.0), "ratio": (1.5, 1.5), "needs": (name,)}
+    stored = Subset(Images(folder / "photos", {name: folder / name}), count=1)  # 20 x 30 pixels
+    [one] = take(stored, 1, batch=1, flip=flip, **whole)
+    assert one[name].max() > 0
     for where in ("crop", "device"):
-        live = Computed(**{where: {"edges": LIVE["edges"]}})
-        other = take(Subset(images, count=1), 1, batch=1, live=live, **whole)[0]
-        torch.testing.assert_close(one["edges"], other["edges"], rtol=0, atol=1 / 65535)
+        live = Computed(**{where: {name: LIVE[name]}})
+        [other] = take(Subset(images, count=1), 1, batch=1, flip=flip, live=live, **whole)
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=1 / 65535)
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_live_normals_are_those_of_the_whole_depth_also_in_a_mirror(flip):
+    scenes, how = Scenes(2, size=32, kind="rooms"), {"normals": LIVE["normals"]}
+    whole = {"size": (32, 32), "scale": (1.0, 1.0), "ratio": (1.0, 1.0), "needs": ("normals",)}
+    whole |= {"batch": 2, "flip": flip}
+    [before] = take(WithMap(scenes, "normals", LIVE["normals"]), 1, **whole)
+    [crop] = take(scenes, 1, live=Computed(crop=how), **whole)
+    [device] = take(scenes, 1, live=Computed(device=how), **whole)
+    torch.testing.assert_close(crop["normals"], before["normals"])
+    torch.testing.assert_close(device["normals"], before["normals"])
 
 
 def test_live_maps_are_there_for_evaluation_too(source):

@@ -147,11 +147,12 @@ class Depth:
         self, teacher: Pretrained, note: Note, size: int | None = None, square: bool = False
     ):
         self.teacher, self.note, self.size, self.square = teacher, note, size, square
+        self.type = teacher.config.model_type
         last = [m for m in teacher.model.modules() if getattr(m, "out_channels", 0) == 1]
         for layer in last[-1:]:  # in bf16 it would give stairs: 115 values on a map of meters
             in_fp32(layer)
         fixed = getattr(teacher.config, "is_hybrid", False)  # its positions are not resized
-        if teacher.config.model_type == "glpn" and (size or square):
+        if self.type == "glpn" and (size or square):
             raise ConfigurationError("GLPN takes images at their own size: leave --size out")
         if fixed and size not in (None, teacher.config.image_size):
             raise ConfigurationError(
@@ -178,9 +179,7 @@ class Depth:
         if self.square:
             least = (min(least), min(least))
         keeps = getattr(processor, "keep_aspect_ratio", None)
-        if (
-            self.teacher.config.model_type == "zoedepth"
-        ):  # it pads the image first; made for "as little"
+        if self.type == "zoedepth":  # pads the image first, and is made for "as little"
             changed = {"size": {"height": least[0], "width": least[1]}}
             return changed | {"keep_aspect_ratio": not self.square} if self.size else {}
         if keeps and not self.square:
@@ -190,14 +189,13 @@ class Depth:
 
     def _raw(self, said: Any, height: int, width: int) -> Float[Tensor, "b h w"]:
         processor, depth = self.teacher.processor, said.predicted_depth
-        if self.teacher.config.model_type == "zoedepth":  # without the border that it adds
-            own = processor.post_process_depth_estimation(said, [(height, width)] * len(depth))
-        elif (
-            self.teacher.config.model_type == "depth_pro"
-        ):  # meters, with the field of view that it sees
-            own = processor.post_process_depth_estimation(said, [depth.shape[-2:]] * len(depth))
+        if self.type == "zoedepth":  # without the border that it adds
+            size = (height, width)
+        elif self.type == "depth_pro":  # meters, by the field of view that it sees
+            size = (depth.shape[-2], depth.shape[-1])
         else:
             return depth
+        own = processor.post_process_depth_estimation(said, [size] * len(depth))
         return torch.stack([each["predicted_depth"] for each in own])
 
 
