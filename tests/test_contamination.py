@@ -8,7 +8,7 @@ from sgmim.contamination import handed_on, seen, warning
 from sgmim.data.derived import Exchanged, Subset, WithMap
 from sgmim.data.images import Images
 from sgmim.data.stored import NOTE
-from sgmim.knowledge.edges import edges
+from sgmim.knowledge.live import LIVE
 from sgmim.sources import make_source
 from shell import ENCODER, FEW, SCENES, TINY, sgmim
 
@@ -95,7 +95,7 @@ def test_only_maps_that_are_learnt_from_count(taught):
 def test_a_part_of_a_source_says_what_the_whole_does(taught):
     source = Images(taught / "photos", {"depth": taught / "depth"})
     whole = seen(source, {"depth"})
-    for part in (Subset(source, count=3), WithMap(source, "edges", edges)):
+    for part in (Subset(source, count=3), WithMap(source, "edges", LIVE["edges"])):
         assert seen(part, {"depth"}) == whole
     assert seen(Exchanged(source, "depth"), {"depth"}) == whole
 

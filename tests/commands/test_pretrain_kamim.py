@@ -46,7 +46,10 @@ def test_its_control_is_an_infinite_temperature(tmp_path, points):
     [
         (("--method.weight_size=7",), "the nearest size that does is 8"),
         (("--method.temperature=0",), "temperature of weights is above 0"),
-        (("--method.detector=orb",), "KAMIM needs orb_rings"),
+        (
+            ("--method.detector=orb", "--data.live={orb_rings: device}"),
+            "orb_rings cannot be computed from the device, only from the crop",
+        ),
         (("--method.raster=rings",), "--method.raster takes ring or stamp or point"),
     ],
 )
@@ -60,4 +63,4 @@ def test_options_of_weights_that_are_none_are_told(tmp_path, points, capsys):
     wrong = "--method.weights={of: fast, temperature: hot}"
     assert sgmim("pretrain", "simmim", *TINY, *points, wrong, f"--run={tmp_path / 'run'}") == 2
     said = capsys.readouterr().err
-    assert "--method.weights takes {of: ..., size: ..., temperature: ..." in said
+    assert "--method.weights.temperature takes a number, not hot" in said

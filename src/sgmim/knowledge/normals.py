@@ -55,8 +55,7 @@ def maker(
     axes: Literal["opencv", "opengl"] | None = None,
     trained_on: tuple[str, ...] = (),
 ) -> Maker:
-    """Normals from depth maps (--depth), of a teacher's metric depth (--depth_teacher), or as a
-    teacher of normals sees them (--teacher).
+    """Normals of depth maps (--depth), or by a teacher (--teacher, or --depth_teacher).
 
     Args:
         depth: a folder of depth maps, called as their images; what they lack, the normals lack.
