@@ -14,7 +14,6 @@ A row's `value` is the median rate, `ratio` the median over the rounds of the ra
 OpenCV's FAST, and the middle 80 % of the rounds lie from `low` to `high`.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,17 +28,15 @@ from loader import blend, overlapping
 from sgmim import rasters
 from sgmim.data.images import Images
 from sgmim.knowledge import keypoints
-from timing import Row, in_turns, over, row, told, write
+from timing import Row, command, in_turns, over, row, told, write
 
 SIZE, BATCH, ON_GPU = 192, 32, 256
 PEER = f"FAST, OpenCV {cv2.__version__}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="under a minute")
+    parser = command(__doc__)
     parser.add_argument("--images", type=Path, help="a folder of photographs")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)

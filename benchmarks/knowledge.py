@@ -13,7 +13,6 @@ A row's `value` is the median of our rate, `ratio` the median of ours / the peer
 the middle 80 % of the rounds lie from `low` to `high`. The goal is 150 maps a second and core.
 """
 
-import argparse
 import shutil
 import tempfile
 from functools import partial
@@ -31,7 +30,7 @@ from sgmim.data.images import Images
 from sgmim.data.stored import Note
 from sgmim.knowledge.maker import Function
 from sgmim.knowledge.maps import make
-from timing import in_turns, over, row, told, write
+from timing import command, in_turns, over, row, told, write
 
 PEER = "Pillow and numpy"
 NOTES = {
@@ -41,9 +40,7 @@ NOTES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="under a minute")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser = command(__doc__)
     options = parser.parse_args()
     torch.set_num_threads(1)
     images, rounds = (64, 5) if options.quick else (256, 11)

@@ -17,7 +17,6 @@ A row's `value` is the median of our rate, `ratio` the median of ours / the peer
 the middle 80 % of the rounds lie from `low` to `high`.
 """
 
-import argparse
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -41,7 +40,7 @@ from sgmim.data.loading import join
 from sgmim.data.packing import pack
 from sgmim.data.shards import Shards
 from sgmim.data.stored import encode_png
-from timing import Row, in_turns, over, row, told, write
+from timing import Row, command, in_turns, over, row, told, write
 
 PEER = "Pillow and torchvision transforms v1"
 HEIGHT, WIDTH, SIZE, BATCH = 375, 500, 192, 64
@@ -84,9 +83,7 @@ class Peer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="under a minute")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser = command(__doc__)
     options = parser.parse_args()
     torch.set_num_threads(1)
     count, rounds, steps = (64, 5, 2) if options.quick else (256, 11, 4)

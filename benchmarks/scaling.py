@@ -14,7 +14,6 @@ each other: on a machine that others use, look at the ratios and how far they sp
 - "from files": a run that loads its data as every run does, over the same batch again and again.
 """
 
-import argparse
 import os
 import socket
 import tempfile
@@ -42,7 +41,7 @@ from sgmim.distributed import parallel
 from sgmim.distributed.parallel import Parallel
 from sgmim.methods.sgmim import SGMIM
 from sgmim.objective import Objective
-from timing import Row, in_turns, over, row, told, write
+from timing import Row, command, in_turns, over, row, told, write
 
 MIB = 2**20
 VIT_TI = Case("ViT-Ti", "vit_tiny_patch16_224", 224, 4)
@@ -57,9 +56,7 @@ class Setup:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a small model, under two minutes")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser = command(__doc__, quick="a small model, under two minutes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--processes", type=int, help="at once; by default 2, or one a GPU")
     options = parser.parse_args()

@@ -9,7 +9,6 @@ the middle of the third epoch; "list" reads a .txt of as many paths; "an epoch" 
 DistributedSampler does at the beginning of each.
 """
 
-import argparse
 import json
 import tempfile
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from sgmim.data.index import ENTRY, header
 from sgmim.data.listing import find_images
 from sgmim.data.sampler import Order
 from sgmim.data.shards import Shards
-from timing import Row, row, told, write
+from timing import Row, command, row, told, write
 
 COUNT, QUICK = 10_000_000, 1_000_000
 BATCH = 2048
@@ -36,9 +35,7 @@ NAME = "n{:05d}/n{:08d}_{:05d}.JPEG"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="with a tenth of the images")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser = command(__doc__, quick="with a tenth of the images")
     options = parser.parse_args()
     count = QUICK if options.quick else COUNT
     with tempfile.TemporaryDirectory() as folder:

@@ -14,11 +14,9 @@ processor's time and not the clock's, which others may share. Memory is what a p
 grows to in three steps.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from time import perf_counter, process_time
 
 import torch
@@ -30,7 +28,7 @@ from footprint import growth, peak
 from peers import Lightly, Transformers
 from sgmim.methods.sgmim import SGMIM
 from sgmim.methods.simmim import SimMIM
-from timing import Row, in_turns, over, row, told, write
+from timing import Row, command, in_turns, over, row, told, write
 
 Maker = Callable[[], Iterator[object]]  # of something that takes a step when asked for the next
 
@@ -38,9 +36,7 @@ PEAKS = {"H100": 989, "H200": 989}  # TFLOP/s in bf16 without sparsity, of the S
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small models, under two minutes")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser = command(__doc__, quick="small models, under two minutes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="compile every side")
     parser.add_argument("--peak", type=float, help="TFLOP/s of the card in bf16, if not known here")

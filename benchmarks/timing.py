@@ -1,6 +1,7 @@
 """Measure several sides in turns, so that whatever else a machine does hits all of them alike."""
 
 import json
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median, quantiles
@@ -8,6 +9,14 @@ from time import perf_counter
 
 # name, peer, value, unit, ratio, low, high; None where there is nothing to compare with
 Row = dict[str, str | float | None]
+
+
+def command(doc: str, quick: str = "under a minute") -> ArgumentParser:
+    """The options that every benchmark has."""
+    parser = ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    return parser
 
 
 def in_turns(

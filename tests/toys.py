@@ -58,3 +58,16 @@ def micro(batch, count):
     """The same batch in equal pieces."""
     pieces = {name: tensor.chunk(count) for name, tensor in batch.items()}
     return [{name: tensors[i] for name, tensors in pieces.items()} for i in range(count)]
+
+
+def trained(objective, batch, steps, lr):
+    """The losses of so many steps on one batch."""
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=lr)
+    losses = []
+    for _ in range(steps):
+        loss = sum(objective(batch).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses

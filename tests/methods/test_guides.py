@@ -13,6 +13,7 @@ from sgmim.memory import activations
 from sgmim.methods.sgmim import PAPER_CODE, SGMIM
 from sgmim.pinhole import assumed_camera
 from sgmim.weighting import Weights
+from toys import trained
 
 CLASSES = {"classes": Guide(classes=5)}
 KINDS = {
@@ -85,14 +86,7 @@ def test_it_learns_and_leaves_no_parameter_without_gradient(encoder, kind):
     method = made(encoder, **KINDS[kind])
     batch = batch_for(method)
     batch = {name: batch[name] for name in (*method.needs, "key")}
-    optimizer = torch.optim.AdamW(method.parameters(), lr=2e-3)
-    losses = []
-    for _ in range(3):
-        loss = sum(method(batch).values())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = trained(method, batch, steps=3, lr=2e-3)
     assert losses[-1] < losses[0]
     assert not [name for name, p in method.named_parameters() if p.grad is None]
 

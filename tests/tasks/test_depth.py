@@ -11,10 +11,10 @@ from conftest import golden
 from sgmim.encoders import make_encoder
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, DataError
-from sgmim.optim import adamw
 from sgmim.tasks.depth import DepthEstimation, silog
 from sgmim.tasks.depth_metrics import CROPS, METRICS, DepthMeter, depth_errors
 from sgmim.tasks.heads.linear import LinearHead
+from toys import trained
 
 THEIR_NAMES = {  # of the metrics, in the authors' evaluation
     "abs_rel": "abs_rel",
@@ -317,14 +317,7 @@ def task():
 
 def test_it_learns_in_a_few_steps(task, batch):
     batch["depth"] = batch["depth"].mul(0) + 2 + batch["image"].mean(dim=(1, 2, 3), keepdim=True)
-    optimizer = torch.optim.AdamW(task.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(20):
-        [loss] = task(batch).values()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = trained(task, batch, steps=20, lr=1e-2)
     assert losses[-1] < losses[0] / 2
     assert all(parameter.grad is not None for parameter in task.parameters())
 
@@ -402,14 +395,7 @@ def test_a_frozen_encoder_stays_as_it_is_and_its_readout_learns(batch):
     )
     task = DepthEstimation(encoder, head="linear", frozen=True).train()
     before = {name: value.clone() for name, value in task.state_dict().items()}
-    optimizer = adamw(task, lr=1e-2)
-    losses = []
-    for _ in range(20):
-        [loss] = task(batch).values()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = trained(task, batch, steps=20, lr=1e-2)
     assert losses[-1] < losses[0]
     changed = {n for n, value in task.state_dict().items() if not torch.equal(value, before[n])}
     assert changed and all(name.startswith("head.") for name in changed)
