@@ -38,8 +38,8 @@ from sgmim.data.geometry import NORMALIZATIONS
 from sgmim.data.images import Images
 from sgmim.data.loading import join
 from sgmim.data.packing import pack
+from sgmim.data.png import encode_png
 from sgmim.data.shards import Shards
-from sgmim.data.stored import encode_png
 from timing import Row, command, in_turns, over, row, told, write
 
 PEER = "Pillow and torchvision transforms v1"

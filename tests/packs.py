@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from sgmim.data.packing import pack
-from sgmim.data.stored import encode_png
+from sgmim.data.png import encode_png
 
 COUNT = 7
 

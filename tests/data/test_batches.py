@@ -15,8 +15,8 @@ from sgmim.data.derived import Subset, WithMap
 from sgmim.data.geometry import unnormalize
 from sgmim.data.images import Images
 from sgmim.data.live import Computed, Live
+from sgmim.data.png import encode_png
 from sgmim.data.scenes import Scenes
-from sgmim.data.stored import encode_png
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.knowledge import edges, keypoints
 from sgmim.knowledge.live import LIVE

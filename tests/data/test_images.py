@@ -8,7 +8,8 @@ from PIL import Image
 
 from sgmim.data import images as module
 from sgmim.data.images import Images
-from sgmim.data.stored import NOTE, encode_png
+from sgmim.data.png import encode_png
+from sgmim.data.stored import NOTE
 from sgmim.errors import ConfigurationError, DataError, FileError
 
 HEIGHT, WIDTH = 12, 16

@@ -13,8 +13,9 @@ from PIL import Image
 from packs import COUNT, contents, packed, photos
 from sgmim.data.checking import check
 from sgmim.data.images import Images
+from sgmim.data.png import encode_png
 from sgmim.data.shards import Shards
-from sgmim.data.stored import encode_png, read_note
+from sgmim.data.stored import read_note
 from sgmim.data.writing import key, smaller
 from sgmim.errors import ConfigurationError, DataError
 

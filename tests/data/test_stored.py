@@ -5,15 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sgmim.data.stored import (
-    NOTE,
-    encode_png,
-    is_whole,
-    map_size,
-    read_map,
-    read_note,
-    read_range,
-)
+from sgmim.data import png
+from sgmim.data.png import encode_png, is_whole
+from sgmim.data.stored import NOTE, map_size, read_map, read_note, read_range
 from sgmim.errors import DataError
 
 RAMP = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30) * 109
@@ -133,6 +127,16 @@ def test_a_map_keeps_the_range_it_was_stretched_over(tmp_path):
     (tmp_path / "c.png").write_bytes(encode_png(RAMP[None], {"range": "wide"}))
     with pytest.raises(DataError, match=r"c\.png"):
         read_range(tmp_path / "c.png")
+
+
+@pytest.mark.parametrize("library", [png.isal_zlib, None])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_png_holds_its_numbers_whatever_deflates_it(tmp_path, monkeypatch, library, channels):
+    monkeypatch.setattr(png, "isal_zlib", library)
+    numbers = np.random.default_rng(0).integers(0, 65536, (channels, 17, 23), dtype=np.uint16)
+    (tmp_path / "a.png").write_bytes(encode_png(numbers))
+    read = read_map(tmp_path / "a.png", scale=1.0)
+    assert torch.equal(read, torch.from_numpy(numbers.astype(np.float32)))
 
 
 def test_a_map_that_was_cut_short_is_not_whole(tmp_path):

@@ -17,8 +17,9 @@ from packs import packed, photos
 from sgmim.data.batches import Batches
 from sgmim.data.decoding import read_image
 from sgmim.data.images import Images
+from sgmim.data.png import encode_png
 from sgmim.data.shards import Shards
-from sgmim.data.stored import encode_png, read_map
+from sgmim.data.stored import read_map
 from sgmim.errors import DataError
 
 pytestmark = [

@@ -14,7 +14,8 @@ from PIL import Image
 
 from faults import children
 from sgmim.data.images import Images
-from sgmim.data.stored import NOTE, Note, is_whole
+from sgmim.data.png import is_whole
+from sgmim.data.stored import NOTE, Note
 from sgmim.errors import FileError
 from sgmim.knowledge.maker import Function
 from sgmim.knowledge.maps import make

@@ -4,10 +4,6 @@ A folder of maps may hold a note, `knowledge.json`; sgmim writes one wherever it
 """
 
 import json
-import os
-import struct
-import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
 from os import PathLike
@@ -15,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt16
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_png
 
@@ -183,50 +179,6 @@ def _array(path: str | PathLike, max_pixels: int) -> np.ndarray:
         height, width = array.shape[-2:]
         check_pixels(path, height, width, max_pixels)
         return array
-
-
-def encode_png(
-    numbers: UInt16[np.ndarray, "c H W"], text: Mapping[str, str] | None = None
-) -> bytes:
-    """A 16-bit PNG of 1 to 4 channels, with words of `text` (Latin-1) in it.
-
-    It decodes in two thirds of the time of Pillow's, for which one filter is the reason ("up":
-    every row less the one above), and Pillow knows no 16-bit color. Only runs are looked for, not
-    other repetitions: on maps of photos that takes 2.6 ms instead of 7 (500 x 375), and the file
-    is as large; on the smoothest depth it is a tenth larger.
-    """
-    channels, height, width = numbers.shape
-    rows = np.moveaxis(numbers, 0, -1).astype(">u2").reshape(height, -1).view(np.uint8)
-    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
-    filtered[:, 0] = 2  # "up"
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])  # modulo 256
-    color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
-    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
-    body = packer.compress(filtered.data) + packer.flush()
-    words = [(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in (text or {}).items()]
-    chunks = ((b"IHDR", header), *words, (b"IDAT", body))
-    parts = [part for chunk in chunks for part in _chunk(*chunk)]
-    return b"".join([b"\x89PNG\r\n\x1a\n", *parts, END])
-
-
-def _chunk(name: bytes, data: bytes) -> tuple[bytes, ...]:
-    crc = zlib.crc32(data, zlib.crc32(name))
-    return struct.pack(">I", len(data)), name, data, struct.pack(">I", crc)
-
-
-END = b"".join(_chunk(b"IEND", b""))
-
-
-def is_whole(path: str | PathLike) -> bool:
-    """Whether a PNG is there up to its last byte: a disk that lost power may have kept less."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(-len(END), os.SEEK_END)
-            return file.read() == END
-    except OSError:
-        return False
 
 
 def read_range(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> tuple[float, float] | None:

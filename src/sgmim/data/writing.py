@@ -14,6 +14,7 @@ from sgmim.data import decoding, stored
 from sgmim.data.geometry import Crop, cut
 from sgmim.data.images import Images
 from sgmim.data.listing import stem
+from sgmim.data.png import encode_png
 from sgmim.errors import ConfigurationError, DataError
 
 Encoding = Literal["png16", "png8", "jpeg8"]
@@ -68,7 +69,7 @@ class Store:
         assert note.scale is not None, "see `make_store`"
         numbers = stored.to_numbers(values, note.scale, note.low, note.hole, self.most)
         if self.encoding == "png16":
-            return stored.encode_png(numbers.numpy().astype(np.uint16))
+            return encode_png(numbers.numpy().astype(np.uint16))
         if len(numbers) not in (1, 3):
             raise DataError(f"8 bits have no place for its {len(numbers)} channels")
         return _encoded(numbers.byte(), "JPEG" if self.encoding == "jpeg8" else "PNG", quality)

@@ -13,7 +13,8 @@ from torch import Tensor
 from sgmim.data.decoding import image_size
 from sgmim.data.images import Images
 from sgmim.data.listing import stem
-from sgmim.data.stored import Note, encode_png, is_whole, to_numbers, within
+from sgmim.data.png import encode_png, is_whole
+from sgmim.data.stored import Note, to_numbers, within
 from sgmim.errors import DataError
 from sgmim.files import write_bytes
 from sgmim.knowledge.maker import Maker, Reader
