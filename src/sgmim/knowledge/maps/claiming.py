@@ -21,13 +21,8 @@ from sgmim.errors import ConfigurationError
 from sgmim.files import failure, sweep, write_bytes, write_text
 
 BROKEN, CONSTANT = "broken.txt", "constant.txt"
-LIBRARIES = (
-    "torch",
-    "torchvision",
-    "transformers",
-    "cv2",
-    "isal",
-)  # of which the versions are noted
+# Whose versions are noted.
+LIBRARIES = ("torch", "torchvision", "transformers", "cv2", "isal")
 
 
 @dataclass(frozen=True)
