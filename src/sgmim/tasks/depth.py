@@ -43,9 +43,11 @@ class DepthEstimation(Task):
         self.encoder, self.frozen = encoder, frozen
         if frozen:
             encoder.requires_grad_(False)
-        self.head: nn.Module = LinearHead(encoder)
-        if head == "deconv":
-            self.head = DeconvHead(encoder, filters=filters, width=width, kernel=kernel)
+        self.head: nn.Module = (
+            LinearHead(encoder)
+            if head == "linear"
+            else DeconvHead(encoder, filters=filters, width=width, kernel=kernel)
+        )
         self.max_depth, self.min_depth, self.focus = max_depth, min_depth, focus
         self.crop, self.clamp, self.flip = crop, clamp, flip
         self.meter()  # refuses an unknown crop now, not after an epoch
