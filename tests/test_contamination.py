@@ -46,7 +46,7 @@ def pretrained(taught, tmp_path_factory):
 @pytest.fixture(scope="module")
 def finetuned(pretrained, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "finetuned"
-    words = ("--task.width=8", *FEW, *SCENES, f"--init={pretrained}", f"--run={run}")
+    words = ("--head.width=8", *FEW, *SCENES, f"--init={pretrained}", f"--run={run}")
     assert sgmim("finetune", "depth", *words) == 0
     return run
 
@@ -74,14 +74,14 @@ def test_evaluating_on_anything_else_does_not(finetuned, capsys, words):
 
 
 def test_so_does_the_test_at_the_end_of_fine_tuning(tmp_path, pretrained, capsys):
-    words = ("--task.width=8", *FEW, *SCENES, *TEST, "--test.benchmark=kitti")
+    words = ("--head.width=8", *FEW, *SCENES, *TEST, "--test.benchmark=kitti")
     assert sgmim("finetune", "depth", *words, f"--init={pretrained}", f"--run={tmp_path}/a") == 0
     assert "trained on kitti" in capsys.readouterr().err
 
 
 def test_maps_that_are_fine_tuned_on_count_too(tmp_path, taught):
     data = (f"--data.images={taught}/photos", f"--data.maps.depth={taught}/depth")
-    words = ("finetune", "depth", "--task.width=8", *ENCODER, *FEW, *data)
+    words = ("finetune", "depth", "--head.width=8", *ENCODER, *FEW, *data)
     assert sgmim(*words, f"--run={tmp_path}/run") == 0
     assert set(handed_on(tmp_path / "run")) == {"kitti", "nyu"}
 

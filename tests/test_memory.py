@@ -1,4 +1,5 @@
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ from sgmim.memory import activations, told
 from sgmim.methods.sgmim import SGMIM
 from sgmim.methods.simmim import SimMIM
 from sgmim.tasks.depth import DepthEstimation
+from sgmim.tasks.heads.deconv import DeconvHead
 
 OBJECTIVES = {
     "simmim": lambda encoder: SimMIM(encoder, mask_size=32),
     "sgmim": lambda encoder: SGMIM(encoder, mask_size=32),
-    "depth": lambda encoder: DepthEstimation(encoder, width=16),
+    "depth": lambda encoder: DepthEstimation(encoder, partial(DeconvHead, width=16)),
 }
 
 

@@ -158,7 +158,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     with _checked("encoder"):
         encoder, started_from = _encoder(config)
     with _checked(part):
-        objective = build(room, name, encoder, config[part])
+        objective = build(room, name, encoder, config[part], config.get("head"))
     plan = Plan(**config.training.as_dict())
     source = make_source(**config.data.as_dict())
     if source is None:

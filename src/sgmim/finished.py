@@ -50,7 +50,7 @@ def build(path: Path, command: str) -> tuple[str, Objective, str]:
     # the weights are in the run: what it was started from need not be there any more
     name, config = read(command, room, part, [f"--recipe={path}", "--init=null"])
     encoder = make_encoder(**(config.encoder.as_dict() | {"pretrained": False}))
-    objective = options.build(room, name, encoder, config[part])
+    objective = options.build(room, name, encoder, config[part], config.get("head"))
     return name, objective, config.batches.normalization
 
 

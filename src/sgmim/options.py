@@ -10,6 +10,7 @@ from argparse import ArgumentError
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
+from functools import partial
 from importlib import import_module, resources
 from pathlib import Path
 from pkgutil import iter_modules
@@ -22,7 +23,11 @@ from sgmim.errors import ConfigurationError, FileError, nearest, unknown
 from sgmim.mistakes import holds_dataclass, mistake, taken
 from sgmim.objective import Objective
 from sgmim.plain_values import read_recipe, refuse_classes
+from sgmim.tasks.dense import DensePrediction
+from sgmim.tasks.heads.base import Head
 
+HEADS = "tasks.heads"
+OFFERS = (Objective, DensePrediction, Head)  # a room's file has one of these kinds
 RECIPES = Path(str(resources.files("sgmim") / "recipes"))
 
 
@@ -137,10 +142,16 @@ def _read(value: str) -> Any:
         return value
 
 
-def build(room: str, name: str, encoder: Encoder, options: Namespace) -> Any:
-    """The method or task of some name, around an encoder."""
-    kind = find(room, name)
-    return kind(encoder, **arguments(kind, options.as_dict()))
+def build(
+    room: str, name: str, encoder: Encoder, options: Namespace, head: Namespace | None = None
+) -> Any:
+    """The method or task of some name, around an encoder; a task with the head asked for."""
+    kind, options_of_head = find(room, name), head.as_dict() if head else {}
+    made = arguments(kind, options.as_dict())
+    if head:
+        maker = find(HEADS, options_of_head.pop("name"))
+        made["head"] = partial(maker, **arguments(maker, options_of_head))
+    return kind(encoder, **made)
 
 
 def arguments(build: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,14 +174,14 @@ def _shaped(kind: Any, value: Any) -> Any:
 
 
 def find(room: str, name: str) -> Any:
-    """What sgmim/`room`/`name`.py is there for: its Objective, or its function `maker`.
+    """What sgmim/`room`/`name`.py is there for: its Objective or Head, or its function `maker`.
 
     Raises:
         ConfigurationError: there is no such file.
     """
     found = contents(room)
     if name not in found:
-        raise unknown(room.removesuffix("s"), name, found)
+        raise unknown(room.rpartition(".")[2].removesuffix("s"), name, found)
     return found[name]
 
 
@@ -187,7 +198,7 @@ def contents(room: str) -> dict[str, Any]:
 def _offer(module: Any) -> Any:
     for value in vars(module).values():
         is_own = getattr(value, "__module__", None) == module.__name__
-        if is_own and inspect.isclass(value) and issubclass(value, Objective):
+        if is_own and inspect.isclass(value) and issubclass(value, OFFERS) and value not in OFFERS:
             return value
     maker = getattr(module, "maker", None)
     return maker if getattr(maker, "__module__", None) == module.__name__ else None
@@ -245,6 +256,22 @@ def named(arguments: Sequence[str], command: str, room: str) -> tuple[str, list[
                 f"sgmim {command} WHAT? There is {', '.join(contents(room))}; or give a --recipe"
             )
     return said, rest
+
+
+def named_head(arguments: Sequence[str], task: str) -> str:
+    """The head that a task is to have: by an option, by the recipe, or the task's own."""
+    said = inspect.signature(find("tasks", task)).parameters["head"].default
+    said = said.__module__.rpartition(".")[2]
+    for word in arguments:
+        option, _, path = word.partition("=")
+        if option == "--recipe":
+            head = read_recipe(recipe_path(path)).get("head")
+            said = head.get("name", said) if isinstance(head, dict) else said
+    for word, after in zip(arguments, [*arguments, ""][1:], strict=False):
+        option, equals, value = word.partition("=")
+        if option == "--head.name":
+            said = value if equals else after
+    return str(said)
 
 
 def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sgmim.encoders import make_encoder
 from sgmim.encoders.files import saved_options
 from sgmim.errors import ConfigurationError
 from sgmim.optim import adamw
-from sgmim.options import Parser, find, named
+from sgmim.options import HEADS, Parser, find, named, named_head
 from sgmim.plan import Plan
 from sgmim.sources import make_source
 
@@ -43,7 +43,11 @@ def read(
     parser.add_argument("--dry_run", action="store_true", help="tell the plan, and stop")
     told = "tell these too how it goes: tensorboard, wandb, mlflow, trackio"
     parser.add_argument("--track", type=str, nargs="*", default=[], help=told)
-    parser.add(part, find(room, name), skip={"encoder"})
+    parser.add(part, find(room, name), skip={"encoder", "head"})
+    if room == "tasks":
+        head = named_head(rest, name)
+        parser.add_argument("--head.name", type=str, default=head, help="see 'sgmim list heads'")
+        parser.add("head", find(HEADS, head), skip={"encoder", "channels"})
     parser.add("encoder", make_encoder)
     parser.add("data", make_source)
     parser.add(

@@ -23,7 +23,7 @@ from shell import (
     sgmim,
 )
 
-DEPTH = ("finetune", "depth", "--task.width=8", "--training.schedule=up_and_down", *FEW, *SCENES)
+DEPTH = ("finetune", "depth", "--head.width=8", "--training.schedule=up_and_down", *FEW, *SCENES)
 TEST = ("--test.scenes=10", "--test.scene_size=40", "--test.scene_kind=rooms")
 
 
@@ -148,7 +148,7 @@ def test_a_run_is_used_without_what_it_was_started_from(finetuned, tmp_path):
 def test_it_learns_and_is_scored_on_stored_depth_with_holes(tmp_path, photos):
     stored = sensor(photos, depth_maps(tmp_path / "depth", photos))
     test = [word.replace("--data.", "--test.") for word in stored]
-    words = ("finetune", "depth", "--task.width=8", *ENCODER, *FEW, *stored, *test)
+    words = ("finetune", "depth", "--head.width=8", *ENCODER, *FEW, *stored, *test)
     assert sgmim(*words, f"--run={tmp_path / 'run'}") == 0
     found = scores(tmp_path / "run" / "scores.json")
     assert found["protocol"]["images_found"] == 6  # of which one knows no depth anywhere

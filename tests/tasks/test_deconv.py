@@ -63,7 +63,7 @@ def test_a_stride_takes_the_deconvolutions_that_bring_it_to_4(stride, count):
 def test_it_answers_at_the_size_of_the_image(stride, size, kernel):
     encoder = Looks(stride=stride)
     head = DeconvHead(encoder, filters=4, width=6, kernel=kernel)
-    assert head(encoder(torch.randn(2, 3, *size)), size).shape == (2, 1, *size)
+    assert head([encoder(torch.randn(2, 3, *size))], size).shape == (2, 1, *size)
 
 
 def test_its_width_is_that_of_a_swin_s_patches_and_128_on_a_vit():
@@ -74,7 +74,7 @@ def test_its_width_is_that_of_a_swin_s_patches_and_128_on_a_vit():
 def test_it_starts_near_zero_and_every_parameter_learns():
     encoder = Looks()
     head = DeconvHead(encoder)
-    value = head(encoder(torch.randn(2, 3, 32, 48)), (32, 48))
+    value = head([encoder(torch.randn(2, 3, 32, 48))], (32, 48))
     assert value.abs().max() < 0.1
     value.sum().backward()
     assert all(parameter.grad is not None for parameter in head.parameters())
@@ -85,7 +85,7 @@ def test_it_decodes_the_authors_features_as_they_do():
     head = authors_head(Looks(dim=64, stride=32, patch_dim=8)).eval()
     size = io["image"].shape[-2:]
     close(head.decode(io["features"], size), io["decoder_output"])
-    depth = meta["config"]["max_depth"] * head(io["features"], size).sigmoid()
+    depth = meta["config"]["max_depth"] * head([io["features"]], size).sigmoid()
     close(depth, io["depth_eval"])
 
 
@@ -118,7 +118,9 @@ def authors_encoder(config):
 def test_the_whole_model_predicts_and_learns_what_the_authors_does():
     meta, io = golden("glp_swinv2")
     encoder = authors_encoder(meta["config"])
-    task = DepthEstimation(encoder, max_depth=meta["config"]["max_depth"], filters=16)
+    task = DepthEstimation(
+        encoder, partial(DeconvHead, filters=16), max_depth=meta["config"]["max_depth"]
+    )
     task.head = authors_head(encoder)
 
     close(encoder(io["image"]), io["features"])

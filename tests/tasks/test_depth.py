@@ -1,6 +1,7 @@
 """Loss and metrics against the authors' numbers and against a reference in plain numpy."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.tasks.depth import DepthEstimation, silog
 from sgmim.tasks.depth_metrics import CROPS, METRICS, DepthMeter, depth_errors
+from sgmim.tasks.heads.deconv import DeconvHead
 from sgmim.tasks.heads.linear import LinearHead
 from toys import trained
 
+SMALL = partial(DeconvHead, filters=8, width=8)
 THEIR_NAMES = {  # of the metrics, in the authors' evaluation
     "abs_rel": "abs_rel",
     "sq_rel": "sq_rel",
@@ -312,7 +315,7 @@ def batch():
 @pytest.fixture
 def task():
     torch.manual_seed(0)
-    return DepthEstimation(Looks(), filters=8, width=8)
+    return DepthEstimation(Looks(), SMALL)
 
 
 def test_it_learns_in_a_few_steps(task, batch):
@@ -332,7 +335,9 @@ def test_it_learns_in_a_few_steps(task, batch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_every_parameter_learns_on_any_encoder(name, options, dtype):
     torch.manual_seed(0)
-    task = DepthEstimation(make_encoder(name, image_size=(64, 96), options=options), filters=8)
+    task = DepthEstimation(
+        make_encoder(name, image_size=(64, 96), options=options), partial(DeconvHead, filters=8)
+    )
     truth = torch.rand(2, 1, 64, 96) * 9
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         [loss] = task({"image": torch.randn(2, 3, 64, 96), "depth": truth}).values()
@@ -355,7 +360,7 @@ def test_it_predicts_nothing_beyond_the_largest_depth(task, batch):
 
 
 def test_with_flip_an_image_and_its_mirror_image_have_the_same_depth(batch):
-    task = DepthEstimation(Looks(), filters=8, width=8, flip=True).eval()
+    task = DepthEstimation(Looks(), SMALL, flip=True).eval()
     nn.init.normal_(task.head.value[-1].weight)
     there, mirrored = task.predict(batch["image"]), task.predict(batch["image"].flip(-1)).flip(-1)
     torch.testing.assert_close(there, mirrored)
@@ -364,7 +369,7 @@ def test_with_flip_an_image_and_its_mirror_image_have_the_same_depth(batch):
 
 def test_its_meter_scores_its_predictions_as_it_was_asked_to(batch):
     options = {"max_depth": 8.0, "min_depth": 0.7, "crop": "garg", "clamp": False, "flip": True}
-    task = DepthEstimation(Looks(), filters=8, width=8, **options).eval()
+    task = DepthEstimation(Looks(), SMALL, **options).eval()
     meter = task.meter()
     meter.update(task.predict(batch["image"]), batch)
     assert tuple(meter.results()) == task.metrics
@@ -393,7 +398,7 @@ def test_a_frozen_encoder_stays_as_it_is_and_its_readout_learns(batch):
     encoder = make_encoder(
         "vit_tiny_patch16_224", image_size=(32, 48), drop_path=0.5, options={"depth": 2}
     )
-    task = DepthEstimation(encoder, head="linear", frozen=True).train()
+    task = DepthEstimation(encoder, LinearHead, frozen=True).train()
     before = {name: value.clone() for name, value in task.state_dict().items()}
     losses = trained(task, batch, steps=20, lr=1e-2)
     assert losses[-1] < losses[0]
@@ -406,8 +411,8 @@ def test_a_linear_readout_is_linear_and_looks_at_no_cell_but_the_nearest():
     encoder = make_encoder("vit_tiny_patch16_224", image_size=(32, 96), options={"depth": 1})
     head = LinearHead(encoder).eval()
     features = torch.randn(1, encoder.dim, 2, 6)
-    read = head(features, (32, 96))
-    torch.testing.assert_close(head(2 * features, (32, 96)), 2 * read)
+    read = head([features], (32, 96))
+    torch.testing.assert_close(head([2 * features], (32, 96)), 2 * read)
     features[..., :2] = 0
-    changed = (head(features, (32, 96)) != read)[0, 0].all(dim=0)
+    changed = (head([features], (32, 96)) != read)[0, 0].all(dim=0)
     assert changed[:24].all() and not changed[40:].any()

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 
 from sgmim.encoders import encoder_names
 from sgmim.errors import ConfigurationError, unknown
-from sgmim.options import contents, recipes
+from sgmim.options import HEADS, contents, recipes
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -49,5 +49,6 @@ ROOMS: dict[str, Callable[[], dict[str, str]]] = {
     "encoders": lambda: dict.fromkeys(encoder_names(), ""),
     "knowledge": _documented("knowledge"),
     "tasks": _documented("tasks"),
+    "heads": _documented(HEADS),
     "recipes": _recipes,
 }

@@ -4,20 +4,19 @@ Head, loss and range are those of MIM-Depth-Estimation (Xie et al., 2022, arXiv:
 SG-MIM's Tables 1 and 2 follow: sigmoid times the largest depth, scale-invariant log error.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgmim.encoders.base import Encoder
-from sgmim.objective import Batch, Losses, Pictures, Task
+from sgmim.objective import Batch, Losses, Pictures
+from sgmim.tasks.dense import DensePrediction
 from sgmim.tasks.depth_metrics import METRICS, Crop, DepthMeter
+from sgmim.tasks.heads.base import HeadMaker
 from sgmim.tasks.heads.deconv import DeconvHead
-from sgmim.tasks.heads.linear import LinearHead
 
 
-class DepthEstimation(Task):
+class DepthEstimation(DensePrediction):
     """Predict depth; learn and be scored where the true depth is known (a number above 0)."""
 
     needs = ("image", "depth")
@@ -26,40 +25,27 @@ class DepthEstimation(Task):
     def __init__(
         self,
         encoder: Encoder,
+        head: HeadMaker = DeconvHead,
         *,
-        head: Literal["deconv", "linear"] = "deconv",
         frozen: bool = False,  # leave the encoder as it is: what do its features say?
         max_depth: float = 10.0,  # meters: what it can predict, and below which it is scored
         min_depth: float = 1e-3,  # meters: above which it is scored
         focus: float = 0.5,  # on shape rather than scale: lambda of the scale-invariant error
-        filters: int = 32,  # of the deconvolutions
-        width: int | None = None,  # of the convolutions after them
-        kernel: int = 2,  # of the deconvolutions
         crop: Crop = "none",  # the part of an image that is scored
         clamp: bool = True,  # score predictions as if cut to min_depth .. max_depth
         flip: bool = False,  # predict the mean of an image and its mirror image
     ):
-        super().__init__()
-        self.encoder, self.frozen = encoder, frozen
-        if frozen:
-            encoder.requires_grad_(False)
-        self.head: nn.Module = (
-            LinearHead(encoder)
-            if head == "linear"
-            else DeconvHead(encoder, filters=filters, width=width, kernel=kernel)
-        )
+        super().__init__(encoder, head(encoder, 1), frozen=frozen)
         self.max_depth, self.min_depth, self.focus = max_depth, min_depth, focus
         self.crop, self.clamp, self.flip = crop, clamp, flip
         self.meter()  # refuses an unknown crop now, not after an epoch
 
-    def train(self, mode: bool = True) -> "DepthEstimation":
-        super().train(mode)
-        if self.frozen:
-            self.encoder.eval()
-        return self
-
     def forward(self, batch: Batch) -> Losses:
-        return {"silog": silog(self.depth(batch["image"]), batch["depth"], self.focus)}
+        losses = [
+            weight * silog(self.meters(numbers), batch["depth"], self.focus)
+            for weight, numbers in self.head.trained(*self.look(batch["image"]))
+        ]
+        return {"silog": torch.stack(losses).sum()}
 
     def predict(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:
         """Meters for every pixel."""
@@ -69,9 +55,11 @@ class DepthEstimation(Task):
 
     def depth(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:
         """Meters for every pixel, from one look at the image."""
-        height, width = image.shape[-2:]
-        value = self.head(self.encoder(image), (height, width))
-        return self.max_depth * value.float().sigmoid()
+        return self.meters(self.head(*self.look(image)))
+
+    def meters(self, numbers: Float[Tensor, "b 1 H W"]) -> Float[Tensor, "b 1 H W"]:
+        """What the numbers of the head mean."""
+        return self.max_depth * numbers.float().sigmoid()
 
     def meter(self) -> DepthMeter:
         return DepthMeter(

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgmim.encoders.base import Encoder
+from sgmim.tasks.heads.base import Features, Head
 
 
-class DeconvHead(nn.Module):
-    """One unbounded value a pixel, at the image's own size.
+class DeconvHead(Head):
+    """Deconvolutions, as MIM-Depth-Estimation's: the head of SG-MIM's scores on KITTI.
 
     Deconvolutions halve the stride until it is 4: three for Swin's 32, two for the 16 of a ViT.
     """
@@ -24,12 +25,13 @@ class DeconvHead(nn.Module):
     def __init__(
         self,
         encoder: Encoder,
+        channels: int = 1,
         *,
         filters: int = 32,  # channels of every deconvolution
         width: int | None = None,  # channels of the convolutions; see default_width
         kernel: int = 2,  # cells a side of a deconvolution
     ):
-        super().__init__()
+        super().__init__(encoder, channels)
         count = max(0, round(log2(encoder.stride / 4)))
         dims = [encoder.dim] + count * [filters]
         width = width or default_width(encoder)
@@ -39,15 +41,15 @@ class DeconvHead(nn.Module):
             nn.Conv2d(dims[-1], width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()
         )
         self.value = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 3, padding=1)
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, channels, 3, padding=1),
         )
         self.apply(initialize)
 
-    def forward(
-        self, features: Float[Tensor, "b d h w"], size: tuple[int, int]
-    ) -> Float[Tensor, "b 1 H W"]:
-        """The values for an image of `size` (height, width) pixels."""
-        return self.value(self.decode(features, size))
+    def forward(self, features: Features, size: tuple[int, int]) -> Float[Tensor, "b _ H W"]:
+        """See `Head`."""
+        return self.value(self.decode(features[-1], size))
 
     def decode(
         self, features: Float[Tensor, "b d h w"], size: tuple[int, int]

@@ -9,20 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgmim.encoders.base import Encoder
+from sgmim.tasks.heads.base import Features, Head
 from sgmim.tasks.heads.deconv import initialize
 
 
-class LinearHead(nn.Module):
-    """One unbounded value a cell, and between cells what lies between."""
+class LinearHead(Head):
+    """A linear readout: numbers for every cell, and between cells what lies between."""
 
-    def __init__(self, encoder: Encoder):
-        super().__init__()
+    def __init__(self, encoder: Encoder, channels: int = 1):
+        super().__init__(encoder, channels)
         self.norm = nn.BatchNorm2d(encoder.dim, affine=False)
-        self.value = nn.Conv2d(encoder.dim, 1, 1)
+        self.value = nn.Conv2d(encoder.dim, channels, 1)
         initialize(self.value)
 
-    def forward(
-        self, features: Float[Tensor, "b d h w"], size: tuple[int, int]
-    ) -> Float[Tensor, "b 1 H W"]:
-        """The values for an image of `size` (height, width) pixels."""
-        return F.interpolate(self.value(self.norm(features)), size, mode="bilinear")
+    def forward(self, features: Features, size: tuple[int, int]) -> Float[Tensor, "b _ H W"]:
+        """See `Head`."""
+        return F.interpolate(self.value(self.norm(features[-1])), size, mode="bilinear")
