@@ -32,7 +32,7 @@ from sgmim.sources import NO_DATA, completed, make_source
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
     "run", "device", "dry_run", "recipe", "license", "track", "init_at_least", "batches.workers",
-    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark",
+    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark", "inference",
     "encoder.checkpointing", "parallel",
 )  # fmt: skip
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")

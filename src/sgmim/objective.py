@@ -71,6 +71,9 @@ class Objective(nn.Module):
 class Meter(Protocol):
     """Gathers a score over many batches."""
 
+    needs: tuple[str, ...]  # of a batch, beyond what the task needs
+    totals: Tensor  # all that it has seen: to be added up over processes
+
     def update(self, prediction: Tensor, batch: Batch) -> None: ...
     def results(self) -> dict[str, float]: ...
     def protocol(self) -> dict[str, Any]: ...  # how the score was made

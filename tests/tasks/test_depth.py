@@ -359,16 +359,8 @@ def test_it_predicts_nothing_beyond_the_largest_depth(task, batch):
     assert depth.min() >= 0 and depth.max() <= task.max_depth and depth.std() > 0.1
 
 
-def test_with_flip_an_image_and_its_mirror_image_have_the_same_depth(batch):
-    task = DepthEstimation(Looks(), SMALL, flip=True).eval()
-    nn.init.normal_(task.head.value[-1].weight)
-    there, mirrored = task.predict(batch["image"]), task.predict(batch["image"].flip(-1)).flip(-1)
-    torch.testing.assert_close(there, mirrored)
-    assert not torch.equal(there, task.depth(batch["image"]))
-
-
 def test_its_meter_scores_its_predictions_as_it_was_asked_to(batch):
-    options = {"max_depth": 8.0, "min_depth": 0.7, "crop": "garg", "clamp": False, "flip": True}
+    options = {"max_depth": 8.0, "min_depth": 0.7, "crop": "garg", "clamp": False}
     task = DepthEstimation(Looks(), SMALL, **options).eval()
     meter = task.meter()
     meter.update(task.predict(batch["image"]), batch)
@@ -378,7 +370,6 @@ def test_its_meter_scores_its_predictions_as_it_was_asked_to(batch):
         "min_depth": 0.7,
         "max_depth": 8.0,
         "clamped": False,
-        "flip": True,
         "averaged": "over the pixels of an image, then over images",
         "images": 4,
         "images_without_truth": 0,

@@ -33,11 +33,10 @@ class DepthEstimation(DensePrediction):
         focus: float = 0.5,  # on shape rather than scale: lambda of the scale-invariant error
         crop: Crop = "none",  # the part of an image that is scored
         clamp: bool = True,  # score predictions as if cut to min_depth .. max_depth
-        flip: bool = False,  # predict the mean of an image and its mirror image
     ):
         super().__init__(encoder, head(encoder, 1), frozen=frozen)
         self.max_depth, self.min_depth, self.focus = max_depth, min_depth, focus
-        self.crop, self.clamp, self.flip = crop, clamp, flip
+        self.crop, self.clamp = crop, clamp
         self.meter()  # refuses an unknown crop now, not after an epoch
 
     def forward(self, batch: Batch) -> Losses:
@@ -49,12 +48,6 @@ class DepthEstimation(DensePrediction):
 
     def predict(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:
         """Meters for every pixel."""
-        if not self.flip:
-            return self.depth(image)
-        return (self.depth(image) + self.depth(image.flip(-1)).flip(-1)) / 2
-
-    def depth(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:
-        """Meters for every pixel, from one look at the image."""
         return self.meters(self.head(*self.look(image)))
 
     def meters(self, numbers: Float[Tensor, "b 1 H W"]) -> Float[Tensor, "b 1 H W"]:
@@ -67,7 +60,6 @@ class DepthEstimation(DensePrediction):
             min_depth=self.min_depth,
             crop=self.crop,
             clamp=self.clamp,
-            flip=self.flip,
         )
 
     def pictures(self, batch: Batch) -> Pictures:
