@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
+from sgmim.data.derived import Derived
 from sgmim.data.images import Sample, Source
 from sgmim.errors import DataError
 
@@ -18,16 +19,12 @@ def within(source: Source, limits: Mapping[str, int]) -> Source:
     return Labeled(source, limits) if limits else source
 
 
-class Labeled:
+class Labeled(Derived):
     """A source whose maps of class numbers are checked as they are read."""
 
     def __init__(self, source: Source, limits: Mapping[str, int]):
-        self.source, self.limits = source, limits
-        self.names, self.has = source.names, source.has
-        self.notes = getattr(source, "notes", {})
-
-    def __len__(self) -> int:
-        return len(self.source)
+        super().__init__(source)
+        self.limits = limits
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`."""
