@@ -41,6 +41,8 @@ class DepthMeter:
     `totals` is all there is to it: float64 sums over images, to be added up over processes.
     """
 
+    needs: tuple[str, ...] = ()
+
     def __init__(
         self,
         *,
@@ -48,12 +50,11 @@ class DepthMeter:
         min_depth: float = 1e-3,
         crop: str = "none",
         clamp: bool = True,
-        flip: bool = False,  # only told, by `protocol`: predictions come ready-made
     ):
         if crop not in CROPS:
             raise unknown("crop", crop, CROPS)
         self.max_depth, self.min_depth = max_depth, min_depth
-        self.crop, self.clamp, self.flip = crop, clamp, flip
+        self.crop, self.clamp = crop, clamp
         # one sum a metric, then the images scored and those without truth
         self.totals = torch.zeros(len(METRICS) + 2, dtype=torch.float64)
 
@@ -89,7 +90,6 @@ class DepthMeter:
             "min_depth": self.min_depth,
             "max_depth": self.max_depth,
             "clamped": self.clamp,
-            "flip": self.flip,
             "averaged": "over the pixels of an image, then over images",
             "images": int(images),
             "images_without_truth": int(without),
