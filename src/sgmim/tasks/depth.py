@@ -4,6 +4,8 @@ Head, loss and range are those of MIM-Depth-Estimation (Xie et al., 2022, arXiv:
 SG-MIM's Tables 1 and 2 follow: sigmoid times the largest depth, scale-invariant log error.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from sgmim.encoders.base import Encoder
 from sgmim.objective import Batch, Losses, Pictures
 from sgmim.tasks.dense import DensePrediction
-from sgmim.tasks.depth_metrics import METRICS, Crop, DepthMeter
+from sgmim.tasks.depth_metrics import METRICS, DepthMeter, Region
 from sgmim.tasks.heads.base import HeadMaker
 from sgmim.tasks.heads.deconv import DeconvHead
 
@@ -31,13 +33,13 @@ class DepthEstimation(DensePrediction):
         max_depth: float = 10.0,  # meters: what it can predict, and below which it is scored
         min_depth: float = 1e-3,  # meters: above which it is scored
         focus: float = 0.5,  # on shape rather than scale: lambda of the scale-invariant error
-        crop: Crop = "none",  # the part of an image that is scored
+        region: Region = "none",  # the part of an image that is scored
         clamp: bool = True,  # score predictions as if cut to min_depth .. max_depth
     ):
         super().__init__(encoder, head(encoder, 1), frozen=frozen)
         self.max_depth, self.min_depth, self.focus = max_depth, min_depth, focus
-        self.crop, self.clamp = crop, clamp
-        self.meter()  # refuses an unknown crop now, not after an epoch
+        self.region, self.clamp = region, clamp
+        self.meter()  # refuses an unknown region now, not after an epoch
 
     def forward(self, batch: Batch) -> Losses:
         losses = [
@@ -54,13 +56,14 @@ class DepthEstimation(DensePrediction):
         """What the numbers of the head mean."""
         return self.max_depth * numbers.float().sigmoid()
 
-    def meter(self) -> DepthMeter:
-        return DepthMeter(
-            max_depth=self.max_depth,
-            min_depth=self.min_depth,
-            crop=self.crop,
-            clamp=self.clamp,
-        )
+    def meter(self, **options: Any) -> DepthMeter:
+        own = {
+            "max_depth": self.max_depth,
+            "min_depth": self.min_depth,
+            "region": self.region,
+            "clamp": self.clamp,
+        }
+        return DepthMeter(**(own | options))
 
     def pictures(self, batch: Batch) -> Pictures:
         truth = batch["depth"]
