@@ -16,6 +16,7 @@ from sgmim import __version__, contamination, distributed, memory, runs, tracker
 from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
+from sgmim.data.labels import within
 from sgmim.distributed.parallel import Parallel, is_shared, place
 from sgmim.ema import MovingAverage
 from sgmim.encoders import Encoder, make_encoder
@@ -165,6 +166,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         raise ConfigurationError(NO_DATA)
     source, live = completed(source, config.data.live, objective.needs)
     objective.check(source.has | live.names)
+    source = within(source, objective.limits)
     batches = Batches(
         source,
         size=encoder.image_size,

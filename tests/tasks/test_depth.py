@@ -12,8 +12,10 @@ from conftest import golden
 from sgmim.encoders import make_encoder
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, DataError
-from sgmim.tasks.depth import DepthEstimation, silog
+from sgmim.tasks.depth import DepthEstimation
+from sgmim.tasks.depth_losses import LOSSES
 from sgmim.tasks.depth_metrics import METRICS, REGIONS, DepthMeter, depth_errors
+from sgmim.tasks.heads.base import Head
 from sgmim.tasks.heads.deconv import DeconvHead
 from sgmim.tasks.heads.linear import LinearHead
 from toys import trained
@@ -282,58 +284,6 @@ def test_wrong_regions_are_errors_that_help():
         scores(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 64, 64), region="nyu_eigen")
 
 
-# --- loss
-
-
-def test_the_loss_is_the_authors():
-    meta, io = golden("depth_eval")
-    for name, theirs in meta["results"]["silog_loss"].items():
-        dataset, index = name.split(".")
-        unit = {"nyudepthv2": 1000, "kitti": 256}[dataset]
-        truth, prediction = authors_pair(io, dataset, int(index), unit)
-        loss = silog(prediction.requires_grad_(), truth)
-        assert loss.item() == pytest.approx(theirs["loss"], rel=1e-5)
-        assert silog(prediction, truth, 0.85).item() == pytest.approx(
-            theirs["loss_lambda_0.85"], rel=1e-5
-        )
-        loss.backward()
-        assert prediction.grad.norm().item() == pytest.approx(theirs["grad_norm"], rel=1e-4)
-
-
-def test_the_loss_s_variants_in_the_literature_follow_from_it():
-    half, bts, variance = (silog(PREDICTION, TRUTH, focus).item() for focus in (0.5, 0.85, 1.0))
-    assert half == pytest.approx(0.220980, abs=1e-6)
-    assert 10 * bts == pytest.approx(2.116806, abs=1e-5)  # "From Big to Small" (Lee et al., 2019)
-    adabins = 10 * math.sqrt(bts**2 + variance**2 / 4)  # with the variance over n - 1 = 4
-    assert adabins == pytest.approx(2.357536, abs=1e-5)
-
-
-@pytest.mark.parametrize("unknown", [math.nan, 0.0, -1.0, math.inf])
-def test_the_loss_does_not_look_where_nothing_is_known(unknown):
-    truth, prediction = torch.rand(2, 2, 1, 8, 8) + 0.5
-    truth[:, :, :3] = unknown
-    other = prediction.clone()
-    other[:, :, :3] = 7.0
-    assert silog(prediction, truth) == silog(other, truth)
-    silog(prediction.requires_grad_(), truth).backward()
-    assert prediction.grad.isfinite().all() and not prediction.grad[:, :, :3].any()
-
-
-@pytest.mark.parametrize("truth", [torch.ones(1, 1, 4, 4), torch.full((1, 1, 4, 4), math.nan)])
-@pytest.mark.parametrize("predicted", [1.0, 0.0])
-def test_the_gradient_is_finite_when_all_is_right_or_nothing_known(truth, predicted):
-    prediction = torch.full((1, 1, 4, 4), predicted, requires_grad=True)
-    loss = silog(prediction, truth)
-    loss.backward()
-    assert loss.isfinite() and prediction.grad.isfinite().all()
-
-
-def test_the_loss_is_float32_whatever_the_prediction_is():
-    truth = torch.rand(1, 1, 16, 16) + 0.5
-    prediction = (truth * 1.2).bfloat16()
-    assert silog(prediction, truth) == silog(prediction.float(), truth)
-
-
 # --- the task
 
 
@@ -390,6 +340,82 @@ def test_it_predicts_nothing_beyond_the_largest_depth(task, batch):
     nn.init.normal_(task.head.value[-1].weight, std=10)
     depth = task.predict(batch["image"])
     assert depth.min() >= 0 and depth.max() <= task.max_depth and depth.std() > 0.1
+
+
+class Says(Head):
+    """A head that says some numbers, whatever it sees."""
+
+    def __init__(self, encoder, channels=1, *, numbers=(0.0, 0.5), weights=(1.0,)):
+        super().__init__(encoder, channels)
+        self.numbers, self.weights = numbers, weights
+
+    def forward(self, features, size):
+        return column(*self.numbers).repeat(len(features[0]), 1, size[0], size[1] // 2)
+
+    def trained(self, features, size):
+        return [(weight, self(features, size)) for weight in self.weights]
+
+
+@pytest.mark.parametrize(
+    ("scale", "meters"),
+    [
+        ("sigmoid", [4.0, 8 / (1 + math.exp(-0.5))]),
+        ("exp", [1.0, math.exp(0.5)]),
+        ("share", [2.0, 5.0]),
+        ("standardized", [3.0, 3.75]),
+    ],
+)
+def test_the_numbers_of_a_head_become_meters_on_the_scale_asked_for_or_its_own(scale, meters):
+    options = {"max_depth": 8.0, "min_depth": 2.0, "mean_depth": 3.0, "deviation": 1.5}
+    image = torch.zeros(2, 3, 8, 8)
+    own = type("Own", (Says,), {"scale": scale})
+    for task in (
+        DepthEstimation(Looks(), Says, scale=scale, **options),
+        DepthEstimation(Looks(), own, **options),
+    ):
+        depth = task.predict(image)
+        assert depth[1, 0, 3, :2].tolist() == pytest.approx(meters)
+
+
+def test_berhu_of_a_standardized_head_is_in_deviations():
+    truth = column(4.0, 3.0).repeat(1, 1, 8, 4)
+    batch = {"image": torch.zeros(1, 3, 8, 8), "depth": truth}
+    options = {"scale": "standardized", "mean_depth": 3.0, "deviation": 0.5}
+    in_deviations = column(2.0, 0.0), column(0.0, 0.5), column(True, True)
+    for name in ("berhu", "l1"):
+        [(said, loss)] = DepthEstimation(Looks(), Says, loss=name, **options)(batch).items()
+        assert said == name
+        torch.testing.assert_close(loss, LOSSES[name](*in_deviations))
+
+
+def test_what_a_head_has_for_training_alone_counts_by_its_weight():
+    batch = {"image": torch.zeros(1, 3, 8, 8), "depth": torch.full((1, 1, 8, 8), 3.0)}
+    one, three = (
+        DepthEstimation(Looks(), partial(Says, weights=weights), loss="l1")(batch)["l1"]
+        for weights in ((1.0,), (1.0, 0.5, 1.5))
+    )
+    torch.testing.assert_close(three, 3 * one)
+
+
+def test_within_range_it_learns_nothing_from_depths_outside(batch):
+    batch["depth"][:, :, 4:8], batch["depth"][:, :, 8:12] = 0.2, 9.0
+    task = DepthEstimation(Looks(), SMALL, min_depth=0.5, max_depth=8.0, within_range=True)
+    expected = (batch["depth"] > 0.5) & (batch["depth"] < 8)
+    assert torch.equal(task.known(batch["depth"]), expected) and expected.any()
+    task.within_range = False
+    assert torch.equal(task.known(batch["depth"]), batch["depth"] > 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"min_depth": 9.0, "max_depth": 8.0}, "to a larger max_depth=8"),
+        ({"deviation": 0.0}, "above 0, not 0"),
+    ],
+)
+def test_impossible_ranges_are_refused(options, said):
+    with pytest.raises(ConfigurationError, match=said):
+        DepthEstimation(Looks(), SMALL, **options)
 
 
 def test_its_meter_scores_its_predictions_as_it_was_asked_to(batch):
