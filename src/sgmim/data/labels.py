@@ -16,10 +16,10 @@ def within(source: Source, limits: Mapping[str, int]) -> Source:
         source: of images and maps.
         limits: of maps of class numbers: how many classes there are.
     """
-    return Labeled(source, limits) if limits else source
+    return Bounded(source, limits) if limits else source
 
 
-class Labeled(Derived):
+class Bounded(Derived):
     """A source whose maps of class numbers are checked as they are read."""
 
     def __init__(self, source: Source, limits: Mapping[str, int]):
