@@ -104,13 +104,15 @@ def test_it_starts_by_looking_around_itself_in_as_many_directions_as_it_has_head
 def test_maps_keep_their_sizes_and_every_parameter_learns(dtype):
     torch.manual_seed(0)
     encoder = DeformableEncoder(16, 2, levels=3, heads=4, points=2, dropout=0.1)
+    for parameter in encoder.parameters():  # it begins with no regard to what the query is
+        torch.nn.init.normal_(parameter, std=0.2)
     maps = [torch.randn(2, 16, *size) for size in SIZES]
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         found = encoder(maps)
     assert [map.shape for map in found] == [map.shape for map in maps]
     sum((map * torch.randn_like(map)).sum() for map in found).backward()
-    for parameter in encoder.parameters():
-        assert parameter.grad.isfinite().all() and parameter.grad.any()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
 
 
 def test_a_cell_far_away_tells_nothing_at_first_and_one_nearby_does():
