@@ -39,7 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     task.check(source.has, "test")
     scores, protocol = evaluate(task, source, normalization=run.normalization, batch=config.batch)
     print(told(task, scores, protocol))
-    if warning := contamination.warning(contamination.handed_on(config.run), config.test.benchmark):
+    benchmark = contamination.benchmark(source, config.test.benchmark)
+    if warning := contamination.warning(contamination.handed_on(config.run), benchmark):
         print(warning, file=sys.stderr)
     if config.json:
         config.json.write_text(json.dumps({"scores": scores, "protocol": protocol}, indent=2))

@@ -46,5 +46,6 @@ def main(arguments: Sequence[str]) -> None:
                 Live(run.folder).write()
                 print(told(trained, scores, protocol))
                 found = contamination.handed_on(run.folder)
-                if warning := contamination.warning(found, run.config.test.benchmark):
+                benchmark = contamination.benchmark(test, run.config.test.benchmark)
+                if warning := contamination.warning(found, benchmark):
                     print(warning, file=sys.stderr)
