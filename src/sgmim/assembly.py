@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import Namespace
 from torch.optim import Optimizer
 
-from sgmim import __version__, contamination, distributed, memory, runs, trackers
+from sgmim import __version__, contamination, distributed, memory, options, runs, trackers
 from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
@@ -100,8 +100,8 @@ class Run:
 
     def written(self) -> str:
         """The configuration as a recipe."""
-        options = _without(self.config, "recipe", "dry_run")
-        plain = json.loads(json.dumps(options, default=str))
+        asked = _without(self.config, "recipe", "dry_run")
+        plain = json.loads(json.dumps(asked, default=str))
         head = f"# {self.command} {self.name}, sgmim {__version__}\n"
         return head + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
@@ -184,7 +184,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         world=distributed.world(),
         device=device,
         live=live,
-        **config.batches.as_dict(),
+        **options.arguments(Batches, config.batches.as_dict()),
     )
     preview = _preview(source, objective, batches)
     shapes = {name: tuple(value.shape[1:]) for name, value in (preview or {}).items()}

@@ -118,9 +118,9 @@ def _test(dataset: str, split: str, **options: Any) -> Settings:
     return {"dataset": dataset, "split": split, "options": options or None, **sized}
 
 
-def _depth(region: str, *, most: float, least: float = 1e-3, **other: Any) -> Settings:
+def _depth(region: str, *, most: float, **other: Any) -> Settings:
     usual = {"region_frame": "kb", "clamp": False, "scaling": "none"}
-    return {"region": region, "min_depth": least, "max_depth": most} | usual | other
+    return {"region": region, "min_depth": 1e-3, "max_depth": most} | usual | other
 
 
 MULTIMAE = "Bachmann et al., MultiMAE, arXiv:2204.01678, and its code; no region, clamped"
@@ -153,7 +153,7 @@ PROTOCOLS: dict[str, Protocol] = {
         images=654,
         size=(256, 256),
         test=FEW_SHOT,
-        score=_depth("none", most=10.0, least=1e-6, clamp=True),
+        score=_depth("none", most=10.0, clamp=True),
         inference={"mode": "whole", "flip": False},
     ),
     "nyu_multimae_100": Protocol(
@@ -163,7 +163,7 @@ PROTOCOLS: dict[str, Protocol] = {
         images=100,
         size=(256, 256),
         test=FEW_SHOT,
-        score=_depth("none", most=10.0, least=1e-6, clamp=True),
+        score=_depth("none", most=10.0, clamp=True),
         inference={"mode": "whole", "flip": False},
         drawn=(100, 0),
     ),
