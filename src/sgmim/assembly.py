@@ -28,13 +28,14 @@ from sgmim.optim import adamw
 from sgmim.options import build
 from sgmim.plan import Plan
 from sgmim.request import read
+from sgmim.runs import Look
 from sgmim.sources import NO_DATA, completed, make_source
 
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
     "run", "device", "dry_run", "recipe", "license", "track", "init_at_least", "batches.workers",
-    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark", "inference",
-    "encoder.checkpointing", "parallel",
+    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark", "inference", "partial",
+    "test_every", "encoder.checkpointing", "parallel",
 )  # fmt: skip
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
 
@@ -60,8 +61,12 @@ class Run:
     parallel: Parallel
     ema: MovingAverage | None
 
-    def train(self) -> Objective:
-        """Run it to the end, and go on if it has begun; returns what it hands over."""
+    def train(self, look: Look | None = None, epochs: float = 0.0) -> Objective:
+        """Run it to the end, and go on if it has begun; returns what it hands over.
+
+        `look` is called every so many epochs, if any, and at the end.
+        """
+        images = len(self.source)
         recipe = Path(str(self.config.recipe[0])).stem if self.config.recipe else ""
         return runs.train(
             self.objective,
@@ -70,7 +75,7 @@ class Run:
             self.plan,
             self.folder,
             seed=self.config.seed,
-            images=len(self.source),
+            images=images,
             ema=self.ema,
             configuration=self.fingerprint(),
             recipe=self.written(),
@@ -84,6 +89,8 @@ class Run:
             },
             preview=self.preview if distributed.is_main() or is_shared(self.objective) else None,
             track=self.config.track,
+            look=look if epochs else None,
+            look_every=self.plan.steps_of(epochs, images),
         )
 
     def _seen(self) -> dict[str, Any]:

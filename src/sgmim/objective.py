@@ -73,6 +73,7 @@ class Meter(Protocol):
 
     needs: tuple[str, ...]  # of a batch, beyond what the task needs
     totals: Tensor  # all that it has seen: to be added up over processes
+    rising: tuple[str, ...]  # its scores of which more is better
 
     def update(self, prediction: Tensor, batch: Batch) -> None: ...
     def results(self) -> dict[str, float]: ...
