@@ -25,6 +25,7 @@ class Labeled:
         self.source, self.limits = source, limits
         self.names, self.has = source.names, source.has
         self.notes = getattr(source, "notes", {})
+        self.classes: tuple[str, ...] = getattr(source, "classes", ())
 
     def __len__(self) -> int:
         return len(self.source)
