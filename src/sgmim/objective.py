@@ -26,7 +26,7 @@ class Objective(nn.Module):
     """Turns a batch into losses. Pre-training methods and downstream tasks are both objectives."""
 
     needs: tuple[str, ...] = ("image",)  # names of the maps it must be given
-    limits: Mapping[str, int] = MappingProxyType({})  # of maps of class numbers: how many classes there are
+    limits: Mapping[str, int] = MappingProxyType({})  # how many classes maps of them may have
     encoder: Encoder  # what outlives the run: exactly the weights that transfer
 
     def forward(self, batch: Batch) -> Losses:
