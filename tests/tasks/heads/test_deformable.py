@@ -59,6 +59,7 @@ def test_a_look_is_what_a_loop_over_every_point_finds(looks):
     assert_close(look(values, SIZES, where, weights), expected.flatten(2), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_look_is_that_of_mask2former(looks):
     pytest.importorskip("transformers")
     theirs = importlib.import_module("transformers.models.mask2former.modeling_mask2former")

@@ -152,14 +152,25 @@ def look(
     In float32: in bfloat16 a place on a large map would be a cell off.
     """
     parts = values.float().split([height * width for height, width in sizes], dim=1)
-    where, weights = (2 * where - 1).transpose(1, 2), weights.transpose(1, 2)  # (b, heads, n, ...)
-    seen: Tensor | float = 0.0
-    for level, (part, size) in enumerate(zip(parts, sizes, strict=True)):
-        map = part.permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, size)  # (b * heads, c, h, w)
-        found = F.grid_sample(map, where[..., level, :, :].flatten(0, 1), align_corners=False)
-        seen = seen + (found * weights[..., level, :].flatten(0, 1)[:, None]).sum(dim=-1)
-    assert isinstance(seen, Tensor)
-    return seen.unflatten(0, (len(values), -1)).flatten(1, 2).transpose(1, 2)
+    places = (2 * where - 1).transpose(1, 2).flatten(0, 1)  # (b * heads, n, levels, points, 2)
+    weights = weights.transpose(1, 2).flatten(0, 1)
+    seen = [
+        look_at(part.permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, size), *there)
+        for part, size, *there in zip(
+            parts, sizes, places.unbind(2), weights.unbind(2), strict=True
+        )
+    ]
+    return torch.stack(seen).sum(dim=0).unflatten(0, (len(values), -1)).flatten(1, 2).mT
+
+
+def look_at(
+    map: Float[Tensor, "b c h w"],
+    places: Float[Tensor, "b n points 2"],
+    weights: Float[Tensor, "b n points"],
+) -> Float[Tensor, "b c n"]:
+    """The weighted sum of what lies at some places of one map, from -1 to 1."""
+    found = F.grid_sample(map, places, align_corners=False)  # (b, c, n, points)
+    return (found * weights[:, None]).sum(dim=-1)
 
 
 def centers(size: tuple[int, int], device: torch.device | None = None) -> Float[Tensor, "n 2"]:
