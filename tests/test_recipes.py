@@ -15,7 +15,7 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 
 from sgmim.commands import finetune
-from sgmim.data.geometry import random_crop
+from sgmim.data.crops import random_crop
 from sgmim.encoders import make_encoder
 from sgmim.encoders.files import initialize, save_encoder
 from sgmim.errors import ConfigurationError

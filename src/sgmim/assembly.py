@@ -12,10 +12,11 @@ import yaml
 from jsonargparse import Namespace
 from torch.optim import Optimizer
 
-from sgmim import __version__, contamination, distributed, memory, runs, trackers
+from sgmim import __version__, contamination, distributed, memory, options, runs, trackers
 from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
+from sgmim.data.labels import within
 from sgmim.datasets import shortfall
 from sgmim.distributed.parallel import Parallel, is_shared, place
 from sgmim.ema import MovingAverage
@@ -32,7 +33,7 @@ from sgmim.sources import NO_DATA, completed, make_source
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
     "run", "device", "dry_run", "recipe", "license", "track", "init_at_least", "batches.workers",
-    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark",
+    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark", "inference",
     "encoder.checkpointing", "parallel",
 )  # fmt: skip
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
@@ -93,8 +94,8 @@ class Run:
 
     def written(self) -> str:
         """The configuration as a recipe."""
-        options = _without(self.config, "recipe", "dry_run")
-        plain = json.loads(json.dumps(options, default=str))
+        asked = _without(self.config, "recipe", "dry_run")
+        plain = json.loads(json.dumps(asked, default=str))
         head = f"# {self.command} {self.name}, sgmim {__version__}\n"
         return head + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
@@ -166,6 +167,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         raise ConfigurationError(NO_DATA)
     source, live = completed(source, config.data.live, objective.needs)
     objective.check(source.has | live.names)
+    source = within(source, objective.limits)
     batches = Batches(
         source,
         size=encoder.image_size,
@@ -176,7 +178,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         world=distributed.world(),
         device=device,
         live=live,
-        **config.batches.as_dict(),
+        **options.arguments(Batches, config.batches.as_dict()),
     )
     preview = _preview(source, objective, batches)
     shapes = {name: tuple(value.shape[1:]) for name, value in (preview or {}).items()}

@@ -2,7 +2,6 @@
 
 import copy
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -18,7 +17,9 @@ def activations(objective: Objective, batch: Batch) -> int:
     used. What raises here would raise in the first step.
     """
     model = copy.deepcopy(objective).to("meta")
-    one = {name: torch.empty_like(value[:1], device="meta") for name, value in batch.items()}
+    two = {  # images, since one alone is too few for some batch norms
+        name: value.new_empty((2, *value.shape[1:]), device="meta") for name, value in batch.items()
+    }
     own = {_storage(parameter) for parameter in model.parameters()}
     kept: dict[int, Tensor] = {}  # a storage is known by its address, so it is kept alive
 
@@ -28,9 +29,9 @@ def activations(objective: Objective, batch: Batch) -> int:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        losses = model(one)
+        losses = model(two)
     del losses
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) // 2
 
 
 def told(objective: Objective, each: int, images: int, shards: int = 1) -> str:

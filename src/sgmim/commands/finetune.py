@@ -13,9 +13,9 @@ from sgmim import contamination, distributed
 from sgmim.analysis.live import Live
 from sgmim.assembly import prepare
 from sgmim.commands.evaluate import told
-from sgmim.distributed.parallel import is_shared
 from sgmim.evaluation import evaluate
 from sgmim.files import write_text
+from sgmim.inference import Inference
 from sgmim.objective import Task
 from sgmim.sources import make_source
 
@@ -33,8 +33,13 @@ def main(arguments: Sequence[str]) -> None:
         if run.config.dry_run:
             return
         trained = cast(Task, run.train())
-        if test is not None and (distributed.is_main() or is_shared(trained)):
-            scores, protocol = evaluate(trained, test, normalization=run.batches.normalization)
+        if test is not None:
+            scores, protocol = evaluate(
+                trained,
+                test,
+                normalization=run.batches.normalization,
+                inference=Inference(**run.config.inference.as_dict()),
+            )
             record = json.dumps({"scores": scores, "protocol": protocol}, indent=2) + "\n"
             if distributed.is_main():
                 write_text(run.folder / "scores.json", record)

@@ -14,7 +14,6 @@ from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from sgmim.analysis.pictures import sheet
 from sgmim.data.geometry import normalize
@@ -22,7 +21,6 @@ from sgmim.data.images import Images
 from sgmim.data.listing import stem
 from sgmim.data.stored import Note, read_map
 from sgmim.errors import DataError
-from sgmim.evaluation import resized
 from sgmim.files import write_whole
 from sgmim.finished import Finished, open_run
 from sgmim.knowledge.maker import Function
@@ -71,5 +69,5 @@ def main(arguments: Sequence[str]) -> None:
 def predict(run: Finished, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 1 H W"]:
     """What a model says of an image in [0, 1], as large as that."""
     task = cast(Task, run.objective)
-    shown = normalize(255 * resized(image, task.encoder.image_size), run.normalization)
-    return F.interpolate(task.predict(shown).float(), image.shape[2:], mode="bilinear")
+    shown = normalize(255 * image, run.normalization)
+    return run.inference(task.predict, shown, task.encoder.image_size)

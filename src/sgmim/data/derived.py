@@ -2,15 +2,13 @@
 
 from collections.abc import Collection, Sequence
 
-import torch
-
 from sgmim.data.geometry import Crop, cut
 from sgmim.data.images import Sample, Source
 from sgmim.data.live import Live
 from sgmim.data.names import Chosen
 from sgmim.data.stored import Note
 from sgmim.errors import ConfigurationError, DataError, unknown
-from sgmim.pinhole import FIELD_OF_VIEW, assumed_camera
+from sgmim.pinhole import Lens
 
 
 class Derived:
@@ -103,17 +101,8 @@ class WithCamera(Derived):
         camera: tuple[float, float, float, float] | None = None,
         field_of_view: float | None = None,
     ):
-        if camera and field_of_view:
-            raise ConfigurationError("camera and field_of_view both say what the focal length is")
-        field_of_view = FIELD_OF_VIEW if field_of_view is None else field_of_view
-        if camera and min(camera[:2]) <= 0:
-            raise ConfigurationError(f"focal lengths are above 0 pixels, not {camera[:2]}")
-        if not 0 < field_of_view < 180:
-            raise ConfigurationError(
-                f"a field of view lies between 0 and 180 degrees, and is not {field_of_view}"
-            )
         super().__init__(source)
-        self.camera, self.field_of_view = camera, field_of_view
+        self.lens = Lens(camera, field_of_view)
         self.has.add("camera")
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
@@ -123,8 +112,7 @@ class WithCamera(Derived):
             return self.source.read(index, needs)
         sample = self.source.read(index, {*needs, "image"} - {"camera"})
         height, width = sample["image"].shape[-2:]
-        assumed = assumed_camera(height, width, self.field_of_view)
-        return sample | {"camera": torch.tensor(self.camera) if self.camera else assumed}
+        return sample | {"camera": self.lens.camera(height, width)}
 
 
 class Sized(Derived):

@@ -6,6 +6,8 @@ import timm
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+QUARTERS = (3, 6, 9, 12)  # evenly spaced blocks of twelve, counted from 1
+
 
 class Encoder(nn.Module):
     """Turns an image into a feature map. It holds exactly the weights that transfer, no others."""
@@ -22,11 +24,17 @@ class Encoder(nn.Module):
     widths: tuple[int, ...]  # channels of the maps of the pyramid
     strides: tuple[int, ...]  # pixels a side of one cell of each
     can_leave_out: bool = False  # whether hidden patches may be absent (see PlainEncoder.trunk_of)
+    has_class_token: bool = False  # whether it can tell it (see pyramid_with_class)
 
     @property
     def grid(self) -> tuple[int, int]:
         """How many cells its feature map has, down and across."""
         return self.image_size[0] // self.stride, self.image_size[1] // self.stride
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all its maps have the stride of its patches, as a ViT's have."""
+        return self.stride == self.patch
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -53,9 +61,35 @@ class Encoder(nn.Module):
             patches = token.to(patches.dtype).where(hidden[..., None], patches)
         return self.trunk(patches)
 
-    def pyramid(self, image: Float[Tensor, "b c H W"]) -> list[Float[Tensor, "b _ _ _"]]:
+    def levels(
+        self, blocks: tuple[int, ...] | None = None, *, of_twelve: tuple[int, ...] = QUARTERS
+    ) -> tuple[int, ...]:
+        """What a pyramid is made of, counted from 0: blocks of a plain encoder, by default those
+        that lie as deep as these of twelve; all stages of a hierarchical one.
+
+        Raises:
+            ConfigurationError: there are no such blocks, or none to choose among.
+        """
+        raise NotImplementedError
+
+    def pyramid(
+        self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None
+    ) -> list[Float[Tensor, "b _ _ _"]]:
         """Feature maps for dense prediction, from early to late."""
         raise NotImplementedError
+
+    def pyramid_with_class(
+        self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None
+    ) -> tuple[list[Float[Tensor, "b dim h w"]], list[Float[Tensor, "b dim 1 1"]]]:
+        """The pyramid, and what the class token is at each of its levels, as a map of one cell.
+
+        Only where `has_class_token` says so.
+        """
+        raise NotImplementedError
+
+    def unseen(self, levels: tuple[int, ...]) -> list[nn.Parameter]:
+        """The parameters that play no part in a pyramid, and so would get no gradient."""
+        return []
 
     def no_decay(self) -> set[str]:
         """Names of positions, tokens and scales among the parameters: weight decay spares them."""

@@ -7,7 +7,8 @@ from timm.layers import PatchEmbed
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 
-from sgmim.encoders.base import Encoder
+from sgmim.encoders.base import QUARTERS, Encoder
+from sgmim.errors import ConfigurationError
 
 
 class HierarchicalEncoder(Encoder):
@@ -55,6 +56,16 @@ class HierarchicalEncoder(Encoder):
     def trunk(self, patches):
         return self.backbone.norm(self.backbone.layers(patches)).permute(0, 3, 1, 2)
 
-    def pyramid(self, image):
+    def levels(self, blocks=None, *, of_twelve=QUARTERS):
+        if blocks is not None:
+            raise ConfigurationError(
+                f"{self.name} has stages, each of which gives a map: leave the option 'blocks' "
+                "out; it is for plain encoders, such as a ViT"
+            )
+        return tuple(range(len(self.widths)))
+
+    def pyramid(self, image, levels=None):
         """The outputs of the stages, the last through the final norm."""
-        return self.backbone.forward_intermediates(image, norm=True, intermediates_only=True)
+        return self.backbone.forward_intermediates(
+            image, indices=levels, norm=True, intermediates_only=True
+        )

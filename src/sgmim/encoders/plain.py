@@ -14,7 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sgmim.encoders.base import Encoder
+from sgmim.encoders.base import QUARTERS, Encoder
 from sgmim.errors import ConfigurationError
 from sgmim.layers import take
 
@@ -93,6 +93,7 @@ class PlainEncoder(Encoder):
         # a BEiT whose blocks have biases of their own lays them out for all patches
         tables = (n for n, _ in backbone.blocks.named_parameters() if "relative_position" in n)
         self.can_leave_out = not any(tables)
+        self.has_class_token = backbone.cls_token is not None
 
     @property
     def blocks(self):
@@ -102,8 +103,7 @@ class PlainEncoder(Encoder):
         return self.backbone.patch_embed(image).unflatten(1, self.grid)
 
     def trunk(self, patches):
-        tokens = self._blocks(self._positioned(patches), self._bias())
-        return self._without_prefix(tokens).transpose(1, 2).unflatten(2, self.grid)
+        return self._map(self._blocks(self._positioned(patches), self._bias()))
 
     def trunk_of(
         self, patches: Float[Tensor, "b h w d"], cells: Int[Tensor, "b m"]
@@ -122,13 +122,43 @@ class PlainEncoder(Encoder):
         tokens = self._blocks(take(self._positioned(patches), rows), bias)
         return self._without_prefix(tokens)
 
-    def pyramid(self, image):
-        """The outputs of four blocks evenly spaced, before the final norm."""
-        blocks = len(self.backbone.blocks)
-        quarters = [max(0, (i + 1) * blocks // 4 - 1) for i in range(4)]
-        chosen = sorted(set(quarters))  # fewer than four in a very small ViT
-        maps = self.backbone.forward_intermediates(image, indices=chosen, intermediates_only=True)
-        return [maps[chosen.index(block)] for block in quarters]
+    def levels(self, blocks=None, *, of_twelve=QUARTERS):
+        depth = len(self.backbone.blocks)
+        if blocks is None:  # a very small ViT shows a block more than once
+            return tuple(max(0, depth * place // 12 - 1) for place in of_twelve)
+        if unknown := [block for block in blocks if not 0 <= block < depth]:
+            raise ConfigurationError(
+                f"{self.name} has {depth} blocks, counted from 0 to {depth - 1}: there is no "
+                f"block {unknown[0]}"
+            )
+        return tuple(blocks)
+
+    def pyramid(self, image, levels=None):
+        """The outputs of some blocks, before the final norm."""
+        return [self._map(tokens) for tokens in self._outputs(image, levels)]
+
+    def pyramid_with_class(self, image, levels=None):
+        assert self.has_class_token
+        outputs = self._outputs(image, levels)
+        classes = [tokens[:, 0, :, None, None] for tokens in outputs]  # before any registers
+        return [self._map(tokens) for tokens in outputs], classes
+
+    def unseen(self, levels):
+        later = [self.backbone.norm, *self.blocks[max(levels) + 1 :]]
+        return [parameter for module in later for parameter in module.parameters()]
+
+    def _outputs(
+        self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None
+    ) -> list[Float[Tensor, "b n d"]]:
+        """What some blocks make of an image; none after the last of them is asked."""
+        levels = self.levels() if levels is None else levels
+        tokens, bias = self._positioned(self.embed(image)), self._bias()
+        outputs = {}
+        for number, block in enumerate(self.blocks[: max(levels) + 1]):
+            tokens = self._block(block, tokens, bias)
+            if number in levels:
+                outputs[number] = tokens
+        return [outputs[level] for level in levels]
 
     def _positioned(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b n d"]:
         vit, tokens = self.backbone, patches.flatten(1, 2)
@@ -145,15 +175,22 @@ class PlainEncoder(Encoder):
         return shared() if shared is not None else None
 
     def _blocks(self, tokens: Tensor, bias: Tensor | None) -> Float[Tensor, "b n d"]:
+        for block in self.backbone.blocks:
+            tokens = self._block(block, tokens, bias)
+        return self.backbone.norm(tokens)
+
+    def _block(
+        self, block: nn.Module, tokens: Tensor, bias: Tensor | None
+    ) -> Float[Tensor, "b n d"]:
         options: dict[str, Any] = {}
         if isinstance(self.backbone, Beit):
             options["shared_rel_pos_bias"] = bias
-        for block in self.backbone.blocks:
-            if self.backbone.grad_checkpointing and self.training:
-                tokens = checkpoint(block, tokens, use_reentrant=False, **options)
-            else:
-                tokens = block(tokens, **options)
-        return self.backbone.norm(tokens)
+        if self.backbone.grad_checkpointing and self.training:
+            return checkpoint(block, tokens, use_reentrant=False, **options)
+        return block(tokens, **options)
+
+    def _map(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d h w"]:
+        return self._without_prefix(tokens).transpose(1, 2).unflatten(2, self.grid)
 
     def _without_prefix(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
         return tokens[:, self.backbone.num_prefix_tokens :]

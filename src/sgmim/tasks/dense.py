@@ -15,8 +15,8 @@ class DensePrediction(Task):
         """`frozen` leaves the encoder as it is: what do its features say?"""
         super().__init__()
         self.encoder, self.head, self.frozen = encoder, head, frozen
-        if frozen:
-            encoder.requires_grad_(False)
+        for parameter in encoder.parameters() if frozen else head.unseen(encoder):
+            parameter.requires_grad_(False)  # DistributedDataParallel waits for all that do
 
     def train(self, mode: bool = True) -> "DensePrediction":
         super().train(mode)

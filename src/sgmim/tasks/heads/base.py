@@ -23,14 +23,21 @@ class Head(nn.Module):
     """
 
     scale: ClassVar[Scale] = "sigmoid"  # how its numbers are read where they are depths
+    levels: tuple[int, ...] | None = None  # of the encoder's pyramid, where it reads that
 
     def __init__(self, encoder: Encoder, channels: int = 1):
         """`channels` is how many numbers a pixel gets: 1 of depth, one a class of segmentation."""
         super().__init__()
 
     def look(self, encoder: Encoder, image: Float[Tensor, "b c H W"]) -> Features:
-        """What it reads: the last feature map, unless it says otherwise."""
-        return [encoder(image)]
+        """What it reads: the last feature map, or some levels of the pyramid."""
+        if self.levels is None:
+            return [encoder(image)]
+        return encoder.pyramid(image, self.levels)
+
+    def unseen(self, encoder: Encoder) -> list[nn.Parameter]:
+        """The parameters of the encoder that what it reads does not depend on."""
+        return [] if self.levels is None else encoder.unseen(self.levels)
 
     def forward(self, features: Features, size: tuple[int, int]) -> Float[Tensor, "b channels H W"]:
         """The numbers for an image of `size` (height, width) pixels."""
