@@ -87,5 +87,6 @@ class Task(Objective):
     def predict(self, image: Float[Tensor, "b 3 H W"]) -> Tensor:
         raise NotImplementedError
 
-    def meter(self) -> Meter:
+    def meter(self, **options: Any) -> Meter:
+        """What scores predictions; `options` of it take the place of the task's own."""
         raise NotImplementedError

@@ -106,7 +106,7 @@ def test_evaluation_gives_the_score_of_the_fine_tuning_and_says_how(finetuned, t
     assert again["protocol"]["images_found"] == 10
     said = capsys.readouterr().out
     assert f"abs_rel      {again['scores']['abs_rel']:.4f}" in said
-    for how in ("crop none", "max depth 10.0", "images found 10"):
+    for how in ("region none", "max depth 10.0", "images found 10"):
         assert how in said
 
 

@@ -1,11 +1,12 @@
-"""List the methods, encoders, knowledge, tasks and recipes there are.
+"""List the methods, encoders, knowledge, tasks, datasets and recipes there are.
 
-sgmim list [methods|encoders|knowledge|tasks|recipes] [PATTERN]
+sgmim list [methods|encoders|knowledge|tasks|heads|datasets|recipes] [PATTERN]
 """
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 
+from sgmim.datasets import ROOM
 from sgmim.encoders import encoder_names
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.options import HEADS, contents, recipes
@@ -50,5 +51,6 @@ ROOMS: dict[str, Callable[[], dict[str, str]]] = {
     "knowledge": _documented("knowledge"),
     "tasks": _documented("tasks"),
     "heads": _documented(HEADS),
+    "datasets": _documented(ROOM),
     "recipes": _recipes,
 }

@@ -2,14 +2,34 @@
 
 from collections.abc import Collection, Sequence
 
+from sgmim.data.geometry import Crop, cut
 from sgmim.data.images import Sample, Source
 from sgmim.data.live import Live
 from sgmim.data.names import Chosen
+from sgmim.data.stored import Note
 from sgmim.errors import ConfigurationError, DataError, unknown
 from sgmim.pinhole import Lens
 
 
-class Subset:
+class Derived:
+    """What every source made of another hands on of it: what it is of, and its samples unless told.
+
+    A dataset's `expected` is handed on by a part of it, too: that is how a part is seen to be one.
+    """
+
+    def __init__(self, source: Source):
+        self.source, self.has = source, set(source.has)
+        self.names: Sequence[str] = source.names
+        self.notes: dict[str, Note] = getattr(source, "notes", {})
+        self.expected: int | None = getattr(source, "expected", None)
+        self.classes: tuple[str, ...] = getattr(source, "classes", ())
+        self.benchmark: str = getattr(source, "benchmark", "")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Subset(Derived):
     """Some samples of a source.
 
     Args:
@@ -34,31 +54,24 @@ class Subset:
                 f"{len(source)}"
             )
         count = count or len(span)
-        self.source, self.has = source, set(source.has)
-        self.notes = getattr(source, "notes", {})
+        super().__init__(source)
         self.indices: Sequence[int] = span  # of millions, which a range keeps in no memory
         if count < len(span):
             self.indices = [span[i * len(span) // count] for i in range(count)]
-        self.names: Sequence[str] = Chosen(source.names, self.indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
+        self.names = Chosen(source.names, self.indices)
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`."""
         return self.source.read(self.indices[index], needs)
 
 
-class WithMap:
+class WithMap(Derived):
     """A source with one more map, computed from the whole sample when it is read."""
 
     def __init__(self, source: Source, name: str, live: Live):
-        self.source, self.name, self.live = source, name, live
-        self.names, self.has = source.names, {*source.has, name}
-        self.notes = getattr(source, "notes", {})
-
-    def __len__(self) -> int:
-        return len(self.source)
+        super().__init__(source)
+        self.name, self.live = name, live
+        self.has.add(name)
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`."""
@@ -70,7 +83,7 @@ class WithMap:
         return sample | {self.name: self.live.of(whole)[0]}
 
 
-class WithCamera:
+class WithCamera(Derived):
     """A source whose images were all taken by one camera, or by one that is assumed.
 
     Args:
@@ -88,11 +101,9 @@ class WithCamera:
         camera: tuple[float, float, float, float] | None = None,
         field_of_view: float | None = None,
     ):
-        self.source, self.lens = source, Lens(camera, field_of_view)
-        self.names, self.has = source.names, {*source.has, "camera"}
-
-    def __len__(self) -> int:
-        return len(self.source)
+        super().__init__(source)
+        self.lens = Lens(camera, field_of_view)
+        self.has.add("camera")
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`. "camera" is (4,)."""
@@ -104,7 +115,44 @@ class WithCamera:
         return sample | {"camera": self.lens.camera(height, width)}
 
 
-class Exchanged:
+class Sized(Derived):
+    """A source at another size: its shape kept, then maybe the square in its middle.
+
+    As few-shot depth on NYU is tested (MultiMAE: 256 and 256): nothing else is ever seen of it.
+
+    Args:
+        source: of images and maps.
+        short_side: pixels of the shorter side, to which a sample is resized; the other is rounded.
+        center: pixels a side of the square in the middle that is taken, if any.
+
+    Raises:
+        ConfigurationError: the square would be larger than the shorter side.
+    """
+
+    def __init__(self, source: Source, short_side: int, center: int | None = None):
+        if short_side < 1 or not 0 < (center or short_side) <= short_side:
+            raise ConfigurationError(
+                f"a square of {center} pixels is not in the middle of images whose shorter side "
+                f"is {short_side}"
+            )
+        super().__init__(source)
+        self.short_side, self.center = short_side, center
+
+    def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
+        """See `Source`."""
+        sample = self.source.read(index, needs)
+        height, width = next(value.shape[-2:] for value in sample.values() if value.ndim == 3)
+        scale = self.short_side / min(height, width)
+        size = round(height * scale), round(width * scale)
+        sample = cut(sample, Crop(0, 0, height, width), size)
+        if self.center is None:
+            return sample
+        top, left = (size[0] - self.center) // 2, (size[1] - self.center) // 2
+        square = (self.center, self.center)
+        return cut(sample, Crop(top, left, *square), square)
+
+
+class Exchanged(Derived):
     """A source in which every image has another's map: the control of what a map is good for.
 
     Only for images of one size. Raises ConfigurationError where there is nothing to exchange.
@@ -115,12 +163,8 @@ class Exchanged:
             raise unknown("map", name, source.has - {"image"})
         if len(source) < 2:
             raise ConfigurationError(f"one image has no other to exchange its {name} with")
-        self.source, self.name = source, name
-        self.names, self.has = source.names, set(source.has)
-        self.notes = getattr(source, "notes", {})
-
-    def __len__(self) -> int:
-        return len(self.source)
+        super().__init__(source)
+        self.name = name
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`."""

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
+from sgmim.data.derived import Derived
 from sgmim.data.images import Sample, Source
 from sgmim.errors import DataError
 
@@ -15,20 +16,15 @@ def within(source: Source, limits: Mapping[str, int]) -> Source:
         source: of images and maps.
         limits: of maps of class numbers: how many classes there are.
     """
-    return Labeled(source, limits) if limits else source
+    return Bounded(source, limits) if limits else source
 
 
-class Labeled:
+class Bounded(Derived):
     """A source whose maps of class numbers are checked as they are read."""
 
     def __init__(self, source: Source, limits: Mapping[str, int]):
-        self.source, self.limits = source, limits
-        self.names, self.has = source.names, source.has
-        self.notes = getattr(source, "notes", {})
-        self.classes: tuple[str, ...] = getattr(source, "classes", ())
-
-    def __len__(self) -> int:
-        return len(self.source)
+        super().__init__(source)
+        self.limits = limits
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`."""

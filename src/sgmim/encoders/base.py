@@ -24,6 +24,7 @@ class Encoder(nn.Module):
     widths: tuple[int, ...]  # channels of the maps of the pyramid
     strides: tuple[int, ...]  # pixels a side of one cell of each
     can_leave_out: bool = False  # whether hidden patches may be absent (see PlainEncoder.trunk_of)
+    has_class_token: bool = False  # whether it can tell it (see pyramid_with_class)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -75,6 +76,15 @@ class Encoder(nn.Module):
         self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None
     ) -> list[Float[Tensor, "b _ _ _"]]:
         """Feature maps for dense prediction, from early to late."""
+        raise NotImplementedError
+
+    def pyramid_with_class(
+        self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None
+    ) -> tuple[list[Float[Tensor, "b dim h w"]], list[Float[Tensor, "b dim 1 1"]]]:
+        """The pyramid, and what the class token is at each of its levels, as a map of one cell.
+
+        Only where `has_class_token` says so.
+        """
         raise NotImplementedError
 
     def unseen(self, levels: tuple[int, ...]) -> list[nn.Parameter]:

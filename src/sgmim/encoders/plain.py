@@ -137,13 +137,7 @@ class PlainEncoder(Encoder):
         """The outputs of some blocks, before the final norm."""
         return [self._map(tokens) for tokens in self._outputs(image, levels)]
 
-    def pyramid_with_class(
-        self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None
-    ) -> tuple[list[Float[Tensor, "b dim h w"]], list[Float[Tensor, "b dim 1 1"]]]:
-        """The pyramid, and what the class token is at each of its levels, as a map of one cell.
-
-        Only where `has_class_token` says so.
-        """
+    def pyramid_with_class(self, image, levels=None):
         assert self.has_class_token
         outputs = self._outputs(image, levels)
         classes = [tokens[:, 0, :, None, None] for tokens in outputs]  # before any registers

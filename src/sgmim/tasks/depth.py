@@ -5,7 +5,7 @@ arXiv:2205.13543), which SG-MIM's Tables 1 and 2 follow: sigmoid times the large
 scale-invariant log error.
 """
 
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,7 +16,7 @@ from sgmim.errors import ConfigurationError, unknown
 from sgmim.objective import Batch, Losses, Pictures
 from sgmim.tasks.dense import DensePrediction
 from sgmim.tasks.depth_losses import LOSSES, Loss
-from sgmim.tasks.depth_metrics import METRICS, Crop, DepthMeter
+from sgmim.tasks.depth_metrics import METRICS, DepthMeter, Region
 from sgmim.tasks.heads.base import HeadMaker, Scale
 from sgmim.tasks.heads.deconv import DeconvHead
 
@@ -40,7 +40,7 @@ class DepthEstimation(DensePrediction):
         mean_depth: float = 2.0707764,
         deviation: float = 0.7775723,
         within_range: bool = False,
-        crop: Crop = "none",
+        region: Region = "none",
         clamp: bool = True,
     ):
         """The means and deviations of the defaults are NYU-v2's, of MultiMAE's code.
@@ -59,11 +59,11 @@ class DepthEstimation(DensePrediction):
             mean_depth: meters.
             deviation: meters; "berhu" and "l1" of a "standardized" head are measured in it.
             within_range: learn only from depths between min_depth and max_depth.
-            crop: the part of an image that is scored.
+            region: the part of an image that is scored.
             clamp: score predictions as if cut to min_depth .. max_depth.
 
         Raises:
-            ConfigurationError: a loss, scale or crop that there is not, or no range of depths.
+            ConfigurationError: a loss, scale or region that there is not, or no range of depths.
         """
         super().__init__(encoder, head(encoder, 1), frozen=frozen)
         if loss not in LOSSES:
@@ -78,8 +78,8 @@ class DepthEstimation(DensePrediction):
         self.max_depth, self.min_depth, self.loss = max_depth, min_depth, loss
         self.scale: Scale = self.head.scale if scale is None else scale
         self.mean_depth, self.deviation, self.within_range = mean_depth, deviation, within_range
-        self.crop, self.clamp = crop, clamp
-        self.meter()  # refuses an unknown crop now, not after an epoch
+        self.region, self.clamp = region, clamp
+        self.meter()  # refuses an unknown region now, not after an epoch
 
     def forward(self, batch: Batch) -> Losses:
         truth = batch["depth"]
@@ -115,13 +115,14 @@ class DepthEstimation(DensePrediction):
             case _:  # standardized
                 return self.mean_depth + self.deviation * numbers
 
-    def meter(self) -> DepthMeter:
-        return DepthMeter(
-            max_depth=self.max_depth,
-            min_depth=self.min_depth,
-            crop=self.crop,
-            clamp=self.clamp,
-        )
+    def meter(self, **options: Any) -> DepthMeter:
+        own = {
+            "max_depth": self.max_depth,
+            "min_depth": self.min_depth,
+            "region": self.region,
+            "clamp": self.clamp,
+        }
+        return DepthMeter(**(own | options))
 
     def pictures(self, batch: Batch) -> Pictures:
         truth = batch["depth"]

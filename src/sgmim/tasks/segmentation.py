@@ -4,6 +4,8 @@ Loss and auxiliary loss are those of UperNet as it is trained on ADE20K (Xiao et
 arXiv:1807.10221; settings of mmsegmentation, after which SG-MIM's Table 4 is made).
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -47,8 +49,8 @@ class SemanticSegmentation(DensePrediction):
         """What speaks for each class, in every pixel: the most likely has the largest number."""
         return self.head(*self.look(image)).float()
 
-    def meter(self) -> SegmentationMeter:
-        return SegmentationMeter(classes=self.limits["classes"])
+    def meter(self, **options: Any) -> SegmentationMeter:
+        return SegmentationMeter(**(self.limits | options))
 
     def pictures(self, batch: Batch) -> Pictures:
         said = self.predict(batch["image"]).argmax(dim=1, keepdim=True).float()

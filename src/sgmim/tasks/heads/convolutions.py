@@ -40,16 +40,20 @@ def convolution(dim: int, width: int, kernel: int) -> nn.Sequential:
 
 
 def resize(
-    map: Float[Tensor, "b c _ _"], size: Sequence[int]
+    map: Float[Tensor, "b c _ _"], size: Sequence[int], *, corners: bool = False
 ) -> Float[Tensor, "b c {size[0]} {size[1]}"]:
-    """The map at another height and width, bilinearly."""
-    same = tuple(map.shape[2:]) == tuple(size)
-    return map if same else F.interpolate(map, tuple(size), mode="bilinear")
+    """The map at another height and width, bilinearly.
+
+    `corners` lets the centers of the corner cells coincide rather than the edges of the maps.
+    """
+    if tuple(map.shape[2:]) == tuple(size):
+        return map
+    return F.interpolate(map, tuple(size), mode="bilinear", align_corners=corners)
 
 
-def readout(width: int, channels: int) -> nn.Conv2d:
+def last_layer(width: int, channels: int, kernel: int = 1) -> nn.Conv2d:
     """A last layer, which starts near 0."""
-    layer = nn.Conv2d(width, channels, 1)
+    layer = nn.Conv2d(width, channels, kernel, padding=kernel // 2)
     nn.init.normal_(layer.weight, std=0.01)  # as mmsegmentation's
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError
 from sgmim.tasks.heads.base import Features, Head
-from sgmim.tasks.heads.convolutions import convolution, readout, resize
+from sgmim.tasks.heads.convolutions import convolution, last_layer, resize
 from sgmim.tasks.heads.neck import Kind, Neck
 
 # Blocks 3, 5, 7 and 11 of ViT-B, 7, 11, 15 and 23 of ViT-L: the configurations of BEiT and MAE
@@ -61,13 +61,13 @@ class UperNetHead(Head):
         self.lateral = nn.ModuleList([convolution(dim, width, 1) for dim in finer])
         self.smooth = nn.ModuleList([convolution(width, width, 3) for _ in finer])
         self.fuse = convolution((len(finer) + 1) * width, width, 3)
-        self.value = nn.Sequential(nn.Dropout2d(dropout), readout(width, channels))
+        self.value = nn.Sequential(nn.Dropout2d(dropout), last_layer(width, channels))
         self.weight = auxiliary
         if auxiliary:
             self.auxiliary = nn.Sequential(
                 convolution(finer[-1], auxiliary_width, 3),
                 nn.Dropout2d(dropout),
-                readout(auxiliary_width, channels),
+                last_layer(auxiliary_width, channels),
             )
 
     def forward(self, features: Features, size: tuple[int, int]) -> Float[Tensor, "b _ H W"]:
