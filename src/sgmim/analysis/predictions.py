@@ -17,7 +17,6 @@ from sgmim.analysis.pictures import (
     font,
     painted,
     sheet,
-    value_ranges,
 )
 from sgmim.data.geometry import Crop, cut
 from sgmim.palette import class_colors, palette
@@ -25,6 +24,7 @@ from sgmim.palette import class_colors, palette
 OVERLAY = 0.5  # share of the prediction's colors in an overlay
 TILE = 640  # pixels, of the longer side of a picture on a sheet
 BOX, ROW = 14, 22  # pixels: a color of a legend, a row of it
+USUAL = (0.02, 0.98)  # shares of an image that are not as far as the ends of its colors
 LEAST = 0.001  # share of an image from which on a class is in its legend
 
 
@@ -43,8 +43,9 @@ class Drawing:
         raise NotImplementedError
 
     def overlay(self) -> Image.Image:
-        """The prediction over the image, in which shapes are still to be seen."""
-        return Image.blend(Image.fromarray(painted(self.image)), self.colors(), OVERLAY)
+        """The prediction over the image in grey, in which shapes are still to be seen."""
+        grey = Image.fromarray(painted(self.image)).convert("L").convert("RGB")
+        return Image.blend(grey, self.colors(), OVERLAY)
 
     def fitted(self, name: str, value: Float[Tensor, "c H W"]) -> Float[Tensor, "1 c h w"]:
         """A map of some kind as it is shown on a sheet."""
@@ -55,8 +56,8 @@ class Drawing:
 
 
 class DepthDrawing(Drawing):
-    """Depth in meters; colors go from `ends` to end, or from the image's nearest to its farthest
-    pixel."""
+    """Depth in meters; colors go from one of `ends` to the other. By default that is all of the
+    image but its nearest and its farthest pixels, which may be few and far from the others."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class DepthDrawing(Drawing):
         ends: tuple[float, float] | None = None,
     ):
         super().__init__(image, said)
-        self.ends: Range = ends or value_ranges({"depth": said})["depth"]
+        self.ends: Range = ends or usual(said)
 
     def colors(self) -> Image.Image:
         return Image.fromarray(colorize(self.said[0], *self.ends))
@@ -74,6 +75,15 @@ class DepthDrawing(Drawing):
         depth = "depth, meters"
         shown = {"image": self.fitted("image", self.image), depth: self.fitted("depth", self.said)}
         return sheet(shown, ranges={depth: self.ends})
+
+
+def usual(values: Float[Tensor, "1 H W"]) -> Range:
+    """Between which numbers nearly all lie; NaN where there are none."""
+    step = 1 + max(values.shape) // 512  # a part of a large map tells as much
+    some = values[:, ::step, ::step].flatten()
+    some = some.where(some.isfinite(), torch.nan)
+    low, high = some.nanquantile(torch.tensor(USUAL)).tolist()
+    return low, high
 
 
 class ClassDrawing(Drawing):
