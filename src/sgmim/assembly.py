@@ -17,6 +17,7 @@ from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
 from sgmim.data.labels import within
+from sgmim.datasets import shortfall
 from sgmim.distributed.parallel import Parallel, is_shared, place
 from sgmim.ema import MovingAverage
 from sgmim.encoders import Encoder, make_encoder
@@ -138,7 +139,7 @@ class Run:
         """The maps that lie on the images, and where they come from if not from the source."""
         live = self.batches.live
         return [
-            *sorted(self.source.has - {"image", "camera"} - live.names),
+            *sorted(self.source.has - {"image", "camera", "frame"} - live.names),
             *(f"{name} (live, from the crop)" for name in live.crop),
             *(f"{name} (live, on the device)" for name in live.device),
         ]
@@ -191,6 +192,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     told = " and ".join(f"{name} {shapes.get(name)}" for name in objective.needs)
     with _checked(f"{part} or encoder", f"with {told} a sample"):
         warned = objective.warnings(preview) if preview else []
+        warned += shortfall(source)
         activations = memory.activations(objective, preview) if preview else 0
     ema = MovingAverage(objective, plan.ema) if plan.ema else None
     for model in (objective, ema.objective) if ema else (objective,):

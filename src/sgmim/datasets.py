@@ -71,9 +71,9 @@ def read_description(path: Path) -> Description:
         raise ConfigurationError(f"{path} does not describe a dataset: {reason}") from error
 
 
-def shortfall(source: Source) -> str | None:
-    """What is to be said of a source that is not the whole of what it should be."""
+def shortfall(source: Source) -> list[str]:
+    """What is to be told of a source that is not the whole of what it should be."""
     expected = getattr(source, "expected", None)
-    if expected is None or len(source) == expected:
-        return None
-    return f"{len(source):,} samples, where the whole has {expected:,}"
+    if expected in (None, len(source)):
+        return []
+    return [f"these are {len(source):,} samples; the whole split has {expected:,}"]

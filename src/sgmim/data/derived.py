@@ -162,7 +162,7 @@ class Sized(Derived):
     """
 
     def __init__(self, source: Source, short_side: int, center: int | None = None):
-        if short_side < 1 or not 0 < (center or short_side) <= short_side:
+        if short_side < 1 or (center is not None and not 0 < center <= short_side):
             raise ConfigurationError(
                 f"a square of {center} pixels is not in the middle of images whose shorter side "
                 f"is {short_side}"
