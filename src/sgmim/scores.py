@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,10 +86,9 @@ def told(task: Task, made: Record) -> str:
     )
 
 
-def tell(task: Task, made: Record, test: Mapping[str, Any]) -> None:
+def tell(task: Task, made: Record, benchmark: str | None) -> None:
     """Print a record, with a warning where the model knows the benchmark."""
     print(told(task, made))
-    benchmark = test["benchmark"] or test["dataset"]
     if warning := contamination.warning(contamination.handed_on(made["run"]), benchmark):
         print(warning, file=sys.stderr)
 

@@ -11,7 +11,7 @@ from typing import Any, cast, get_type_hints
 
 from jsonargparse import Namespace
 
-from sgmim import distributed, protocols, scores
+from sgmim import contamination, distributed, protocols, scores
 from sgmim.data.derived import Drawn
 from sgmim.data.images import Source
 from sgmim.errors import ConfigurationError
@@ -36,20 +36,26 @@ def main(arguments: Sequence[str]) -> None:
         parser.set_defaults(protocol.defaults() if protocol else {})
         config = parser.read(arguments)
         given = parser.read(arguments, defaults=False).get("score", Namespace()).as_dict()
-        record = scored(run, config, (protocol.score if protocol else {}) | given, arguments)
+        scoring, source = (protocol.score if protocol else {}) | given, _source(config)
+        record = scored(run, source, config, scoring, arguments)
         if distributed.is_main():
-            scores.tell(cast(Task, run.objective), record, config.test.as_dict())
+            benchmark = contamination.benchmark(source, config.test.benchmark)
+            scores.tell(cast(Task, run.objective), record, benchmark)
             if config.json:
                 scores.write(config.json, record)
 
 
 def scored(
-    run: Finished, config: Namespace, scoring: dict[str, Any], arguments: Sequence[str]
+    run: Finished,
+    source: Source,
+    config: Namespace,
+    scoring: dict[str, Any],
+    arguments: Sequence[str],
 ) -> scores.Record:
     """The record of a run's score."""
     made, protocol = evaluate(
         cast(Task, run.objective),
-        _source(config),
+        source,
         normalization=run.normalization,
         inference=Inference(**config.inference.as_dict()),
         scoring=scoring,

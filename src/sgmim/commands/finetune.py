@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
-from sgmim import distributed, protocols, scores
+from sgmim import contamination, distributed, protocols, scores
 from sgmim.analysis.live import Live
 from sgmim.assembly import Run, prepare
 from sgmim.data.images import Source
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
             return
         score = partial(_score, run, test)
         trained = cast(Task, run.train(partial(_look, run, score), run.config.test_every))
-        _tell(run, trained, score, arguments)
+        _tell(run, test, trained, score, arguments)
 
 
 def _score(
@@ -59,7 +59,7 @@ def _look(run: Run, score: Score, step: int, objective: Objective) -> None:
         scores.note(run.folder, step, found)
 
 
-def _tell(run: Run, trained: Task, score: Score, arguments: Sequence[str]) -> None:
+def _tell(run: Run, test: Source, trained: Task, score: Score, arguments: Sequence[str]) -> None:
     """Score what a run hands over: the headline, whatever was scored on the way."""
     found, protocol = score(trained)
     if not distributed.is_main():
@@ -74,4 +74,4 @@ def _tell(run: Run, trained: Task, score: Score, arguments: Sequence[str]) -> No
     )
     scores.write(run.folder / "scores.json", record)
     Live(run.folder).write()
-    scores.tell(trained, record, run.config.test.as_dict())
+    scores.tell(trained, record, contamination.benchmark(test, run.config.test.benchmark))
