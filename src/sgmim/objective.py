@@ -1,5 +1,6 @@
 """What a training run optimizes: the contract everything else hangs on."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
