@@ -13,9 +13,11 @@ from sgmim.data.crops import random_window
 from sgmim.encoders import make_encoder
 from sgmim.encoders.files import initialize, save_encoder
 from sgmim.errors import ConfigurationError
+from sgmim.inference import Inference
 from sgmim.optim import groups
 from sgmim.options import recipes
 from sgmim.plan import Plan
+from sgmim.protocols import PROTOCOLS, named, settings
 from sgmim.sources import make_source
 
 KITTI, NYU, ALL_NYU, ADE20K = 23_158, 795, 24_231, 20_210  # images to train on
@@ -68,6 +70,22 @@ def test_it_asks_for_its_dataset_before_anything_else(name):
         assert options["dataset"] == name.partition("_")[0]
         with pytest.raises(ConfigurationError, match="Give its folder as root"):
             make_source(**options)
+
+
+PROTOCOL = {"nyu_full_swinv2_base": "nyu_full", "nyu": "nyu_multimae", "ade20k": "ade20k_slide"}
+
+
+@pytest.mark.parametrize("name", [n for n in DOWNSTREAM if not n.endswith(("_bins", "_idisc"))])
+def test_its_score_is_made_as_published(name):
+    what, config = loaded(name)
+    task = built(config, "finetune", what)
+    called = PROTOCOL.get(name) or PROTOCOL.get(name.partition("_")[0], "kitti_mimd")
+    shown = Inference(**config.inference.as_dict()).protocol()
+    made = task.meter().protocol() | {
+        "inference": shown | {"size": task.encoder.image_size},
+        "images_found": PROTOCOLS[called].images,
+    }
+    assert named(settings(config.test.as_dict(), made)) == called
 
 
 @pytest.mark.parametrize("name", ALIKE)
