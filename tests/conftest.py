@@ -62,7 +62,7 @@ def swin(config: dict[str, Any]) -> Encoder:
         "swin_tiny_patch4_window7_224",
         image_size=config["img_size"],
         window=config["window_size"],
-        options={name: config[name] for name in ("embed_dim", "depths", "num_heads")},
+        options={name: config[name] for name in ("embed_dim", "depths", "num_heads", "mlp_ratio")},
     )
 
 

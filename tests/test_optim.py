@@ -1,6 +1,8 @@
 import re
+from math import log
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -117,6 +119,51 @@ def test_the_rate_rises_from_the_stem_to_the_head(backbone):
     assert blocks == [0.5 ** (len(blocks) - i) for i in range(len(blocks))]
     assert rates["encoder.backbone.patch_embed.proj.weight"] == 0.5 ** (len(blocks) + 1)
     assert rates["head.weight"] == rates["token"] == 1.0
+
+
+SIZES = {  # timm's name, the count of layers, whether mergings are layers, the share of a layer
+    "MIM-Depth-Estimation": ("swinv2_base_window12_192", 29, True, 0.9),
+    "SimMIM, Swin": ("swin_base_patch4_window7_224", 26, False, 0.8),
+    "MAE and MultiMAE": ("vit_base_patch16_224", 14, False, 0.75),
+    "SimMIM, ViT": ("beit_base_patch16_224", 14, False, 0.65),
+}
+
+
+@pytest.mark.parametrize("convention", SIZES)
+def test_the_published_counts_of_layers_at_full_size(convention):
+    name, layers, merge_as_layer, decay = SIZES[convention]
+    with torch.device("meta"):
+        names = [name for name, _ in timm.create_model(name, num_classes=0).named_parameters()]
+    scales = layer_scales(names, decay, merge_as_layer=merge_as_layer)
+    assert set(scales) == set(names)
+    levels = {round(log(scale, decay)) for scale in scales.values()}
+    merged = {layers - 1 - round(log(scales[n], decay)) for n in names if "downsample" in n}
+    if merge_as_layer:
+        assert len(levels) == layers and merged == {3, 6, 25}  # blocks 2, 2, 18, 2 of the stages
+    else:
+        assert len(levels) == layers and merged <= {2, 4, 22}
+    for name in names:
+        if name.startswith(("patch_embed", "pos_embed", "cls_token")):
+            assert scales[name] == pytest.approx(decay ** (layers - 1))
+        if name.startswith(("norm", "fc_norm")):
+            assert scales[name] == 1
+        if block := re.fullmatch(r"blocks\.(\d+)\.norm1\.weight", name):
+            assert scales[name] == pytest.approx(decay ** (layers - 2 - int(block[1])))
+
+
+def test_the_encoder_may_get_a_share_of_the_rate():
+    whole, tenth = (
+        {n: g["lr"] for g in optimizer.param_groups for n in g["param_names"]}
+        for optimizer in (
+            adamw(painter(SWIN), lr=2e-4, layer_decay=0.9),
+            adamw(painter(SWIN), lr=2e-4, layer_decay=0.9, encoder_share=0.1),
+        )
+    )
+    for name, rate in whole.items():
+        share = 0.1 if name.startswith("encoder.") else 1
+        assert tenth[name] == pytest.approx(share * rate)
+    with pytest.raises(ConfigurationError, match="encoder_share is 0"):
+        adamw(painter(VIT), lr=1e-3, encoder_share=-0.1)
 
 
 def test_the_optimizer_has_a_fused_kernel():

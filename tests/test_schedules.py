@@ -2,12 +2,15 @@ import pytest
 import torch
 
 from conftest import golden
+from sgmim.errors import ConfigurationError
 from sgmim.plan import Plan
 from sgmim.schedules import (
     Cosine,
     CosineAfterWarmup,
     Multistep,
+    OneCycle,
     OneStepLate,
+    Polynomial,
     SawTooth,
     UpAndDown,
     scaled_lr,
@@ -90,9 +93,72 @@ def test_multimae_reaches_its_rate_on_the_last_step_of_the_warmup():
     assert_follows(schedule, io["multimae_lr"])
 
 
-@pytest.mark.parametrize("kind", [Cosine, CosineAfterWarmup])
+def torchs(make, steps):
+    """The rates of a schedule of torch's, for a rate of 0.5."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    schedule, rates = make(optimizer), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return torch.tensor(rates, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("steps", "share", "div", "final"), [(100, 0.3, 25, 100), (40, 0.5, 1, 10)]
+)
+def test_one_cycle_is_torch_s(steps, share, div, final):
+    def theirs(optimizer):
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, 0.5, steps, pct_start=share, div_factor=div, final_div_factor=final
+        )
+
+    options = {"warmup_lr": 0.5 / div, "min_lr": 0.5 / div / final}
+    schedule = OneCycle(lr=0.5, steps=steps, warmup=round(share * steps), **options)
+    assert_follows(schedule, torchs(theirs, steps - 1))
+    assert schedule(steps - 1) == schedule(10 * steps) == pytest.approx(options["min_lr"])
+
+
+@pytest.mark.parametrize("power", [1.0, 0.9])
+def test_the_polynomial_is_torch_s_with_its_rate_twice_as_in_mmsegmentation(power):
+    def theirs(optimizer):
+        up = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-6, total_iters=14)
+        down = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=84, power=power)
+        return torch.optim.lr_scheduler.SequentialLR(optimizer, [up, down], [15])
+
+    schedule = Polynomial(lr=0.5, steps=100, warmup=15, warmup_lr=0.5e-6, power=power)
+    assert_follows(schedule, torchs(theirs, 99))
+    assert schedule(14) == schedule(15) == 0.5 and schedule(99) == schedule(1000) == 0
+
+
+def test_depth_on_kitti_has_the_rates_of_the_published_run():
+    schedule = UpAndDown(lr=5e-4, min_lr=3e-5, steps=24 * 964)
+    rates = {1: 3.01e-5, 964: 8.02e-5, 5784: 2.819e-4, 11568: 5e-4, 17352: 2.481e-4}
+    rates |= dict.fromkeys((23136, 24100), 3e-5)
+    ours = {step: schedule(step - 1) for step in rates}  # the authors count from 1
+    assert ours == pytest.approx(rates, rel=1e-3)
+
+
+def test_a_plan_has_the_schedules_of_bins_and_of_segmentation():
+    options = {"steps": 1000, "lr_per": 0, "lr": 1e-4, "warmup_steps": 300}
+    binsformer = Plan(schedule="one_cycle", warmup_lr=4e-6, min_lr=4e-8, **options).schedule_for(64)
+    assert binsformer == OneCycle(lr=1e-4, steps=1000, warmup=300, warmup_lr=4e-6, min_lr=4e-8)
+    ade20k = Plan(schedule="polynomial", warmup_lr=1e-10, min_lr=0.0, **options).schedule_for(64)
+    assert ade20k == Polynomial(lr=1e-4, steps=1000, warmup=300, warmup_lr=1e-10)
+
+
+def test_a_warm_up_may_be_given_in_steps():
+    by_steps = Plan(batch=4, epochs=10.0, warmup_steps=15).schedule_for(40)
+    assert by_steps == Plan(batch=4, epochs=10.0, warmup_epochs=1.5).schedule_for(40)
+    none = Plan(batch=4, warmup_steps=0).schedule_for(40)
+    assert none == Plan(batch=4, warmup_epochs=0.0).schedule_for(40)
+    with pytest.raises(ConfigurationError, match="warmup_steps is 0 or more, not -1"):
+        Plan(warmup_steps=-1)
+
+
+@pytest.mark.parametrize("kind", [Cosine, CosineAfterWarmup, Polynomial, OneCycle])
 @pytest.mark.parametrize("warmup", [0, 1, 7])
-def test_a_cosine_ends_at_its_smallest_rate_and_stays_there(kind, warmup):
+def test_a_decaying_rate_ends_at_its_smallest_and_stays_there(kind, warmup):
     schedule = kind(lr=1.0, steps=20, warmup=warmup, min_lr=0.25)
     assert schedule(20) == schedule(1000) == 0.25
     assert all(0 <= schedule(step) <= 1 for step in range(20))

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from sgmim import distributed, options
 from sgmim.encoders import make_encoder
 from sgmim.errors import DataError, FileError
+from sgmim.inference import Inference
 from sgmim.objective import Objective
 from sgmim.request import read
 from sgmim.runs import CONFIG, OBJECTIVE
@@ -21,6 +22,7 @@ class Finished:
     name: str  # of the method or task
     objective: Objective  # in evaluation mode
     normalization: str
+    inference: Inference  # how it is shown images; of a task
 
 
 def open_run(folder: Path, command: str, device: str = "auto") -> Finished:
@@ -34,14 +36,14 @@ def open_run(folder: Path, command: str, device: str = "auto") -> Finished:
     path = folder / CONFIG
     if not path.is_file() or not (folder / OBJECTIVE).is_file():
         raise FileError(f"{folder} holds no finished run: {CONFIG} and {OBJECTIVE} are expected")
-    name, objective, normalization = build(path, command)
-    load_weights(objective, folder / OBJECTIVE, path)
-    objective.to(distributed.start(device)).eval()
-    return Finished(name, objective, normalization)
+    finished = build(path, command)
+    load_weights(finished.objective, folder / OBJECTIVE, path)
+    finished.objective.to(distributed.start(device)).eval()
+    return finished
 
 
-def build(path: Path, command: str) -> tuple[str, Objective, str]:
-    """What a configuration of a command describes, with new weights: name, model, normalization.
+def build(path: Path, command: str) -> Finished:
+    """What a configuration of a command describes, with new weights.
 
     Raises:
         ConfigurationError: it is a configuration of another command.
@@ -51,7 +53,8 @@ def build(path: Path, command: str) -> tuple[str, Objective, str]:
     name, config = read(command, room, part, [f"--recipe={path}", "--init=null"])
     encoder = make_encoder(**(config.encoder.as_dict() | {"pretrained": False}))
     objective = options.build(room, name, encoder, config[part], config.get("head"))
-    return name, objective, config.batches.normalization
+    inference = Inference(**config.get("inference", {}))
+    return Finished(name, objective, config.batches.normalization, inference)
 
 
 def load_weights(objective: Objective, weights: Path, path: Path) -> None:

@@ -38,7 +38,7 @@ def mistake(option: str, type_: Any, value: Any) -> str:
         if kind is None:
             known = [field.name for field in fields(_dataclass(type_))]
             return f"{option} has no {name}{nearest(name, known)}; there is {', '.join(known)}"
-        if not _fits(kind, each):
+        if not fits(kind, each):
             return mistake(f"{option}.{name}", kind, each)
     kinds, said = taken(type_), "null" if value is None else str(value)
     return f"{option} takes {' or '.join(kinds)}, not {said}{nearest(said, kinds)}"
@@ -67,11 +67,9 @@ def _dataclass(type_: Any) -> Any:
     return next((kind for kind in kinds if is_dataclass(kind)), None)
 
 
-def _fits(type_: Any, value: Any) -> bool:
+def fits(type_: Any, value: Any) -> bool:
     if holds_dataclass(type_) and isinstance(value, Mapping):
-        return all(
-            kind is not None and _fits(kind, each) for _, kind, each in _inside(type_, value)
-        )
+        return all(kind is not None and fits(kind, each) for _, kind, each in _inside(type_, value))
     if is_dataclass(type_):
         return False
     parser = ArgumentParser(exit_on_error=False)

@@ -1,5 +1,7 @@
 """What a training run optimizes: the contract everything else hangs on."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -25,6 +27,7 @@ class Objective(nn.Module):
     """Turns a batch into losses. Pre-training methods and downstream tasks are both objectives."""
 
     needs: tuple[str, ...] = ("image",)  # names of the maps it must be given
+    limits: Mapping[str, int] = MappingProxyType({})  # how many classes maps of them may have
     encoder: Encoder  # what outlives the run: exactly the weights that transfer
 
     def forward(self, batch: Batch) -> Losses:
@@ -69,6 +72,10 @@ class Objective(nn.Module):
 class Meter(Protocol):
     """Gathers a score over many batches."""
 
+    needs: tuple[str, ...]  # of a batch, beyond what the task needs
+    totals: Tensor  # all that it has seen: to be added up over processes
+    rising: tuple[str, ...]  # its scores of which more is better
+
     def update(self, prediction: Tensor, batch: Batch) -> None: ...
     def results(self) -> dict[str, float]: ...
     def protocol(self) -> dict[str, Any]: ...  # how the score was made
@@ -82,5 +89,6 @@ class Task(Objective):
     def predict(self, image: Float[Tensor, "b 3 H W"]) -> Tensor:
         raise NotImplementedError
 
-    def meter(self) -> Meter:
+    def meter(self, **options: Any) -> Meter:
+        """What scores predictions; `options` of it take the place of the task's own."""
         raise NotImplementedError

@@ -24,6 +24,7 @@ def adamw(
     exclude: Exclude = "recommended",
     layer_decay: float = 1.0,
     merge_as_layer: bool = False,
+    encoder_share: float = 1.0,
 ) -> AdamW:
     """The optimizer of all these papers, over the parameters that require a gradient.
 
@@ -42,9 +43,10 @@ def adamw(
             MoCo v3.
         layer_decay: the rate of a layer over that of the next; 1 is one rate for all.
         merge_as_layer: count Swin's patch mergings as layers, as MIM-Depth-Estimation does.
+        encoder_share: of the rate, that the encoder gets; 0.1 in iDisc.
 
     Raises:
-        ConfigurationError: a weight decay below 0, or an exclusion that there is not.
+        ConfigurationError: a weight decay or a share below 0, or an exclusion that there is not.
     """
     parameters = groups(
         objective,
@@ -52,6 +54,7 @@ def adamw(
         exclude=exclude,
         layer_decay=layer_decay,
         merge_as_layer=merge_as_layer,
+        encoder_share=encoder_share,
     )
     for group in parameters:
         group["lr"] = lr * group["lr_scale"]
@@ -67,14 +70,16 @@ def groups(
     exclude: Exclude = "recommended",
     layer_decay: float = 1.0,
     merge_as_layer: bool = False,
+    encoder_share: float = 1.0,
 ) -> list[dict[str, Any]]:
     """The parameters by weight decay and share of the rate ("lr_scale"), as (name, parameter).
 
     Raises:
-        ConfigurationError: a weight decay below 0, or an exclusion that there is not.
+        ConfigurationError: a weight decay or a share below 0, or an exclusion that there is not.
     """
-    if not 0 <= weight_decay < inf:
-        raise ConfigurationError(f"weight_decay is 0 (none) or more, not {weight_decay}")
+    for what, value in (("weight_decay", weight_decay), ("encoder_share", encoder_share)):
+        if not 0 <= value < inf:
+            raise ConfigurationError(f"{what} is 0 (none) or more, not {value}")
     undecayed = spared(objective, exclude)
     names = (name for name, _ in objective.encoder.backbone.named_parameters())
     scales = layer_scales(names, layer_decay, merge_as_layer=merge_as_layer)
@@ -82,6 +87,7 @@ def groups(
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             scale = scales.get(name.removeprefix("encoder.backbone."), 1.0)
+            scale *= encoder_share if name.startswith("encoder.") else 1.0
             found[name in undecayed, scale].append((name, parameter))
     return [
         {
@@ -137,9 +143,9 @@ def layer_scales(
 
     Layer 0 is the stem with positions and tokens, then come the blocks one by one, and whatever
     follows (norms, heads, a bias table that all blocks share) is the last layer, whose share is 1.
-    Each layer has `decay` times the share of the next. This is the count of BEiT, MAE and SimMIM,
-    which give a Swin's patch merging the layer of the block before it; with `merge_as_layer` each
-    merging is a layer of its own, as in MIM-Depth-Estimation.
+    Each layer has `decay` times the share of the next. This is the count of BEiT, MAE, SimMIM and
+    MultiMAE (decay^(13 - i) in a ViT-B), which give a Swin's patch merging the layer of the block
+    before it; with `merge_as_layer` each merging is a layer of its own, as in MIM-Depth-Estimation.
     """
     names = list(names)
     blocks = {place for place in map(_block, names) if place}

@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
+from sgmim.data.datasets.base import Dataset
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, FileError, nearest, unknown
 from sgmim.mistakes import holds_dataclass, mistake, taken
@@ -27,7 +28,7 @@ from sgmim.tasks.dense import DensePrediction
 from sgmim.tasks.heads.base import Head
 
 HEADS = "tasks.heads"
-OFFERS = (Objective, DensePrediction, Head)  # a room's file has one of these kinds
+OFFERS = (Objective, DensePrediction, Head, Dataset)  # a room's file has one of these kinds
 RECIPES = Path(str(resources.files("sgmim") / "recipes"))
 
 

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sgmim.errors import ConfigurationError
+
 FIELD_OF_VIEW = 60.0  # degrees, assumed where nothing is known; cameras of phones have 60 to 75
 
 
@@ -20,6 +22,45 @@ def assumed_camera(
     """The camera that sees so many degrees along the longer side, and looks at the middle."""
     focal = max(height, width) / 2 / tan(radians(field_of_view) / 2)
     return torch.tensor([focal, focal, width / 2, height / 2])
+
+
+class Lens:
+    """The camera of images of any size, stated in pixels or assumed by its field of view.
+
+    Args:
+        camera: focal lengths across and down and the middle, in pixels of the whole image.
+        field_of_view: degrees along the longer side, where no camera is stated; 60 if not told.
+
+    Raises:
+        ConfigurationError: no camera has these numbers, or both are given.
+    """
+
+    def __init__(
+        self,
+        camera: tuple[float, float, float, float] | None = None,
+        field_of_view: float | None = None,
+    ):
+        if camera and field_of_view:
+            raise ConfigurationError("a camera and a field of view both say what is seen; give one")
+        field_of_view = FIELD_OF_VIEW if field_of_view is None else field_of_view
+        if camera and min(camera[:2]) <= 0:
+            raise ConfigurationError(f"focal lengths are above 0 pixels, not {camera[:2]}")
+        if not 0 < field_of_view < 180:
+            raise ConfigurationError(
+                f"a field of view lies between 0 and 180 degrees, and is not {field_of_view}"
+            )
+        self.stated, self.field_of_view = camera, field_of_view
+
+    def camera(self, height: int, width: int) -> Float[Tensor, "4"]:
+        """As "camera" of an image of this size."""
+        if self.stated:
+            return torch.tensor(self.stated, dtype=torch.float32)
+        return assumed_camera(height, width, self.field_of_view)
+
+    def __str__(self) -> str:
+        if self.stated is None:
+            return f"{self.field_of_view:g} degrees assumed"
+        return "fx {:g} fy {:g} cx {:g} cy {:g}".format(*self.stated)
 
 
 def points(

@@ -40,22 +40,22 @@ def refuse_classes(arguments: Iterable[str]) -> None:
     for word in arguments:
         name, _, value = word.partition("=")
         said = read_recipe(Path(value)) if name == "--recipe" and value else value or word
-        if "class_path" in name or _names_class(said):
+        if "class_path" in name or names_class(said):
             raise ConfigurationError(f"{name} names a class by its class_path; options are values")
 
 
-def _names_class(value: Any) -> bool:
+def names_class(value: Any) -> bool:
     if isinstance(value, dict):
-        return "class_path" in value or any(map(_names_class, value.values()))
+        return "class_path" in value or any(map(names_class, value.values()))
     if isinstance(value, list):
-        return any(map(_names_class, value))
+        return any(map(names_class, value))
     if not isinstance(value, str):
         return False
     try:
         inside = yaml.safe_load(value)
     except (yaml.YAMLError, ValueError):
         return False
-    return not isinstance(inside, str) and _names_class(inside)
+    return not isinstance(inside, str) and names_class(inside)
 
 
 def _size(tree: Any, known: dict[int, int]) -> int:

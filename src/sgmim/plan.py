@@ -22,9 +22,11 @@ class Plan:
         lr_per: images that the rates are for; 0 takes them as they are. SimMIM and its family say
             512, MAE's family 256.
         schedule: "cosine" and "multistep" are SimMIM's and SG-MIM's, "late_cosine" MAE's,
-            "up_and_down" that of MIM-Depth-Estimation, "saw_tooth" the cosine as KAMIM's code
+            "up_and_down" that of MIM-Depth-Estimation, "one_cycle" that of BinsFormer and iDisc,
+            "polynomial" the straight line of segmentation, "saw_tooth" the cosine as KAMIM's code
             follows it by mistake, "constant" stays after the warm-up.
         warmup_epochs: epochs of rising rate.
+        warmup_steps: of the optimizer, instead of warmup_epochs.
         warmup_lr: rate of the first step.
         min_lr: rate of the last.
         floor_epochs: how many of the epochs come after a cosine has ended, at min_lr.
@@ -47,9 +49,17 @@ class Plan:
     lr: float = 2e-4
     lr_per: int = 512
     schedule: Literal[
-        "cosine", "multistep", "late_cosine", "up_and_down", "saw_tooth", "constant"
+        "cosine",
+        "multistep",
+        "late_cosine",
+        "up_and_down",
+        "one_cycle",
+        "polynomial",
+        "saw_tooth",
+        "constant",
     ] = "cosine"
     warmup_epochs: float = 10.0
+    warmup_steps: int | None = None
     warmup_lr: float = 1e-6
     min_lr: float = 1e-5
     floor_epochs: float = 0.0
@@ -70,9 +80,10 @@ class Plan:
             if value is not None and not 0 < value < inf:
                 raise ConfigurationError(f"{name} is above 0, not {value}")
         unlimited = ("lr_per", "warmup_epochs", "clip", "ema", "save_every", "pictures_every")
-        for name in (*unlimited, "floor_epochs"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ConfigurationError(f"{name} is 0 or more, not {getattr(self, name)}")
+        for name in (*unlimited, "floor_epochs", "warmup_steps"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < inf:
+                raise ConfigurationError(f"{name} is 0 or more, not {value}")
         if self.ema >= 1:
             raise ConfigurationError(f"a moving average with a decay of {self.ema} never moves")
         if self.floor_epochs >= self.epochs:
@@ -99,10 +110,17 @@ class Plan:
         """Steps of the run on so many images."""
         return self.steps or max(1, round(self.epochs * self._epoch(images)))
 
+    def steps_of(self, epochs: float, images: int) -> int:
+        """Steps of some epochs; at least one of any."""
+        return max(1, round(epochs * self._epoch(images))) if epochs else 0
+
     def schedule_for(self, images: int) -> schedules.Schedule:
         """The learning rate of every step."""
         steps, epoch = self.length(images), self._epoch(images)
-        warmup = min(round(self.warmup_epochs * epoch), steps // 2)
+        asked = (
+            round(self.warmup_epochs * epoch) if self.warmup_steps is None else self.warmup_steps
+        )
+        warmup = min(asked, steps // 2)
         first, last = self._scaled(self.warmup_lr), self._scaled(self.min_lr)
         falling = max(steps - round(self.floor_epochs * epoch), 1)
         match self.schedule:
@@ -113,8 +131,13 @@ class Plan:
                 if self.schedule == "cosine":
                     return cosine
                 return schedules.SawTooth(cosine, epoch=max(round(epoch), 1))
-            case "late_cosine":
-                return schedules.CosineAfterWarmup(
+            case "late_cosine" | "one_cycle" | "polynomial":
+                kind = {
+                    "late_cosine": schedules.CosineAfterWarmup,
+                    "one_cycle": schedules.OneCycle,
+                    "polynomial": schedules.Polynomial,
+                }[self.schedule]
+                return kind(
                     lr=self.rate, steps=falling, warmup=warmup, warmup_lr=first, min_lr=last
                 )
             case "up_and_down":

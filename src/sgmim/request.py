@@ -11,6 +11,7 @@ from sgmim.distributed.parallel import Parallel
 from sgmim.encoders import make_encoder
 from sgmim.encoders.files import saved_options
 from sgmim.errors import ConfigurationError
+from sgmim.inference import Inference
 from sgmim.optim import adamw
 from sgmim.options import HEADS, Parser, find, named, named_head
 from sgmim.plan import Plan
@@ -59,6 +60,12 @@ def read(
     parser.add("optimizer", adamw, skip={"objective", "lr"})
     if command == "finetune":
         parser.add("test", make_source)
+        parser.add("inference", Inference)
+        parser.add_argument(
+            "--test_every", type=float, default=0.0,
+            help="epochs between scores while it trains; 0 scores at the end alone",
+        )  # fmt: skip
+        parser.add_argument("--partial", action="store_true", help="score what there is of a split")
     parser.set_defaults(defaults)
     parser.set_defaults(_saved_encoder(parser.read(rest, defaults=False)))
     config = parser.read(rest)

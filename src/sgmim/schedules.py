@@ -84,6 +84,48 @@ class UpAndDown:
         return max(self.min_lr, self.lr - (self.lr - self.min_lr) * (way - 1) ** self.power)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Polynomial:
+    """Segmentation as mmsegmentation trains it: a linear warm-up, then a power of what is left.
+
+    As there, the warm-up's last step has `lr` already, which then comes twice, and the last step
+    of all has `min_lr`.
+    """
+
+    lr: float
+    steps: int
+    warmup: int = 0
+    warmup_lr: float = 0.0  # of the first step
+    min_lr: float = 0.0
+    power: float = 1.0
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return _line(self.warmup_lr, self.lr, step / max(self.warmup - 1, 1))
+        way = (step - self.warmup) / max(self.steps - self.warmup - 1, 1)
+        return _line(self.min_lr, self.lr, (1 - min(way, 1.0)) ** self.power)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """Depth with BinsFormer and iDisc: half a cosine up, half a cosine down, as torch's OneCycleLR.
+
+    The rate alone: torch can have the momentum go the other way meanwhile, here it stays.
+    """
+
+    lr: float
+    steps: int
+    warmup: int = 0  # steps up to `lr`: pct_start * total_steps in torch
+    warmup_lr: float = 0.0  # of the first step: lr / div_factor
+    min_lr: float = 0.0  # of the last step: lr / div_factor / final_div_factor
+
+    def __call__(self, step: int) -> float:
+        top = max(self.warmup - 1, 0)  # the step that has `lr`
+        if step < top:
+            return _half_cosine(self.warmup_lr, self.lr, step / top)
+        return _half_cosine(self.lr, self.min_lr, (step - top) / max(self.steps - 1 - top, 1))
+
+
 @dataclass(frozen=True)
 class OneStepLate:
     """A schedule as SimMIM's own loop follows it, for runs that are to equal the authors'.

@@ -5,21 +5,25 @@ from pathlib import Path
 from typing import Literal
 
 from sgmim.data.decoding import MAX_PIXELS
-from sgmim.data.derived import Exchanged, Subset, WithCamera, WithMap
+from sgmim.data.derived import Exchanged, Sized, Subset, WithCamera, WithMap
 from sgmim.data.images import Images, Source
 from sgmim.data.live import Computed, Live, Where
 from sgmim.data.scenes import Scenes
 from sgmim.data.shards import Shards
+from sgmim.datasets import open_dataset
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.knowledge.live import LIVE
 
-NO_DATA = "there is no data: give --data.images, --data.shards or --data.scenes"
+NO_DATA = "there is no data: give --data.images, --data.dataset, --data.shards or --data.scenes"
 
 
 def make_source(
     *,
     images: Path | None = None,
     shards: str | None = None,
+    dataset: str | None = None,
+    split: str = "train",
+    options: dict[str, bool | int | float | str] | None = None,
     maps: dict[str, Path] | None = None,
     scale: dict[str, float] | None = None,
     hole: dict[str, float] | None = None,
@@ -34,21 +38,28 @@ def make_source(
     scene_contrast: float = 1.0,
     part: tuple[float, float] = (0.0, 1.0),
     count: int | None = None,
+    short_side: int | None = None,
+    center: int | None = None,
     live: dict[str, Where] | None = None,
     camera: tuple[float, float, float, float] | None = None,
     field_of_view: float | None = None,
     exchange: str | None = None,
     benchmark: str | None = None,
 ) -> Source | None:
-    """Images and maps from folders or shards; or, where none are given, scenes, which have depth.
+    """Images and maps from folders, shards or a dataset; where none are given, scenes with depth.
 
     Args:
         images: a folder, at any depth, or a list (.txt, .csv).
         shards: what 'sgmim data pack' made of images and maps: a folder, or a URL (s3://...).
+        dataset: a benchmark's name (sgmim list datasets), whose folder is the root; or a file in
+            YAML that describes one's own.
+        split: of the dataset: train, val or test.
+        options: of the dataset, see 'sgmim data check NAME --help': --data.options.crop none.
         maps: the folder of each map, which is called as its image: --data.maps.depth FOLDER.
         scale: of a map whose folder has no knowledge.json: stored number / scale is the value.
         hole: of such a map, the stored number that says that nothing is known.
-        root: where the paths of a list start, and may not leave; the list's folder if not given.
+        root: a dataset's folder; or where the paths of a list start, and may not leave; the list's
+            folder if not given.
         cache: the folder where shards from a URL are kept; ~/.cache/sgmim if not given.
         cache_gb: of 10^9 bytes, what it may hold: all shards, or they are fetched again and again.
         max_pixels: an image that claims to be larger is refused before it is decoded.
@@ -59,6 +70,8 @@ def make_source(
         scene_contrast: of the patterns on their surfaces; with less, shapes are learnt sooner.
         part: first and last share of the data, in the order of names.
         count: take only so many, evenly spaced.
+        short_side: make the shorter side of images and maps so many pixels, the shape kept.
+        center: then take the square of so many pixels in the middle.
         live: maps that are computed as the run goes, and where: from the whole "image" as it is
             read, from the "crop", or from the crops on the "device": --data.live '{edges: device}'.
             What is cheap and needed, and has no files, is computed even unasked.
@@ -67,31 +80,41 @@ def make_source(
         field_of_view: of that camera, instead: degrees along the longer side of an image, which is
             looked at straight. Where a method asks and neither is given, 60 is assumed.
         exchange: give every image another's map of this name (a control).
-        benchmark: what these images are of (kitti, nyu, ade20k): a score on them comes with a
-            warning where the model learnt from a teacher that was trained on it.
+        benchmark: what these images are of (kitti, nyu, ade20k), if no dataset says so: a score on
+            them comes with a warning where the model learnt from a teacher trained on it.
 
     Raises:
         ConfigurationError: options that do not go together.
         DataError: images or maps that are missing or do not fit.
         FileError: a folder that is missing.
     """
-    if images is None and (maps or scale or hole or root):
-        raise ConfigurationError("maps, scale, hole and root go with images: say where these are")
-    if images is not None and shards is not None:
-        raise ConfigurationError("images and shards are both given; shards hold their images")
-    if images is None and shards is None and not scenes:
-        return None
+    if images is None and (maps or scale or hole):
+        raise ConfigurationError("maps, scale and hole go with images: say where these are")
+    if dataset is None and options:
+        raise ConfigurationError("options are those of a dataset: say which")
+    if images is None and dataset is None and root:
+        raise ConfigurationError("root goes with a dataset or with a list of images: say which")
+    given = {"images": images, "shards": shards, "dataset": dataset}
+    told = [name for name, value in given.items() if value is not None]
+    if len(told) > 1:
+        raise ConfigurationError(f"{' and '.join(told)} are given; each brings its own images")
     source: Source
     if images is not None:
         source = Images(images, maps, scale=scale, hole=hole, root=root, max_pixels=max_pixels)
     elif shards is not None:
         source = Shards(shards, cache=cache, cache_gb=cache_gb, max_pixels=max_pixels)
-    else:
+    elif dataset is not None:
+        source = open_dataset(dataset, root, split, options)
+    elif scenes:
         source = Scenes(
             scenes, size=scene_size, seed=scene_seed, kind=scene_kind, contrast=scene_contrast
         )
+    else:
+        return None
     if tuple(part) != (0.0, 1.0) or count is not None:
         source = Subset(source, part, count)
+    if side := short_side or center:
+        source = Sized(source, side, center)
     if camera or field_of_view:
         source = WithCamera(source, camera, field_of_view)
     for name, how in computed(live, "image").items():

@@ -27,7 +27,7 @@ RESULTS = {
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_arm_is_commands_that_are_understood(name, capsys):
-    for words in demo.commands((name, 1), EVERY[name], Path("demo"), readout=True).values():
+    for words in demo.Demo(Path("demo"), readout=True).commands((name, 1), EVERY[name]).values():
         room = {"pretrain": "methods", "finetune": "tasks"}[words[0]]
         method, _ = named(words[1:], words[0], room)
         assert find(room, method)
@@ -39,7 +39,7 @@ def test_every_arm_is_commands_that_are_understood(name, capsys):
 def test_arms_differ_in_what_they_are_named_for():
     """Same steps, data and fine-tuning for both methods; only the last differs where it says so."""
     simmim, sgmim = (
-        demo.commands((name, 0), EVERY[name], Path("demo"))["finetune"]
+        demo.Demo(Path("demo")).commands((name, 0), EVERY[name])["finetune"]
         for name in ("simmim", "sgmim")
     )
     assert [w.replace("simmim", "sgmim") for w in simmim] == sgmim
@@ -49,7 +49,7 @@ def test_the_page_has_every_arm_the_table_and_its_pictures(tmp_path):
     folder = tmp_path / "pretrain_sgmim_0" / "pictures"
     folder.mkdir(parents=True)
     Image.new("RGB", (8, 8), "red").save(folder / "step_00000001.png")
-    page = demo.drawn(EVERY, RESULTS, tmp_path, seeds=2)
+    page = demo.drawn(demo.Demo(tmp_path, readout=True), EVERY, RESULTS, seeds=2)
     HTMLParser().feed(page)
     assert page.count("data:image/png;base64,") == 1
     assert all(f"<td>{escape(arm.label)}</td>" in page for arm in EVERY.values())

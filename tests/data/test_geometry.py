@@ -6,13 +6,13 @@ from torchvision.transforms.functional import resized_crop
 from conftest import golden
 from sgmim import draws
 from sgmim.data import geometry
+from sgmim.data.crops import random_crop
 from sgmim.data.geometry import (
     Crop,
     center_crop,
     cut,
     fit,
     normalize,
-    random_crop,
     unnormalize,
 )
 from sgmim.errors import ConfigurationError

@@ -14,6 +14,7 @@ from sgmim.errors import ConfigurationError
 from sgmim.knowledge.maker import Maker, Reader
 from sgmim.knowledge.normals import maker
 from sgmim.knowledge.surfaces import averaged, from_depth
+from sgmim.pinhole import Lens
 from tiny_teachers import folder
 
 CAMERA = (40.0, 40.0, 16.0, 12.0)
@@ -66,7 +67,7 @@ def made_of(maps, **options):
 
 def test_the_normals_of_a_plane_are_its_own():
     for normal in ((0.6, 0.0, -0.8), (0.0, 0.28, -0.96), (0.0, 0.0, -1.0)):
-        found = from_depth(plane(normal), torch.tensor([CAMERA]))
+        found = from_depth(plane(normal), Lens(CAMERA))
         close(found, torch.tensor(normal)[:, None, None].expand(1, 3, 24, 32))
 
 
@@ -88,14 +89,14 @@ def test_a_hole_in_depth_is_a_hole_in_normals(maps):
 
 
 def test_averaging_leaves_planes_as_they_are_and_calms_noise():
-    truth, camera = torch.tensor([0.6, 0.0, -0.8])[:, None, None], torch.tensor([CAMERA])
+    truth, lens = torch.tensor([0.6, 0.0, -0.8])[:, None, None], Lens(CAMERA)
     depth = plane((0.6, 0.0, -0.8))
     depth[..., 5:9, 10:15] = torch.nan
-    flat = from_depth(depth, camera, smooth=5)
+    flat = from_depth(depth, lens, smooth=5)
     assert (flat - truth).abs().nan_to_num(0).max() < 1e-4
-    assert torch.equal(flat.isnan(), from_depth(depth, camera).isnan())
+    assert torch.equal(flat.isnan(), from_depth(depth, lens).isnan())
     noisy = depth + 0.01 * torch.randn(depth.shape, generator=torch.Generator().manual_seed(0))
-    errors = [(from_depth(noisy, camera, side) - truth).abs().nanmean() for side in (1, 5)]
+    errors = [(from_depth(noisy, lens, side) - truth).abs().nanmean() for side in (1, 5)]
     assert errors[1] < errors[0] / 3
 
 
@@ -175,6 +176,6 @@ def test_what_does_not_go_together_is_said(maps, functions):
 
     refused("one source", depth=maps / "depth", teacher=f"{functions}:tilted")
     refused("odd number", depth=maps / "depth", smooth=4)
-    refused("0 to 180", depth=maps / "depth", field_of_view=200.0)
-    refused("above zero", depth=maps / "depth", intrinsics=(0.0, 1.0, 2.0, 3.0))
+    refused("between 0 and 180", depth=maps / "depth", field_of_view=200.0)
+    refused("above 0", depth=maps / "depth", intrinsics=(0.0, 1.0, 2.0, 3.0))
     refused("DPTForDepthEstimation", teacher=str(folder("dpt")))

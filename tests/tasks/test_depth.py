@@ -12,8 +12,10 @@ from conftest import golden
 from sgmim.encoders import make_encoder
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, DataError
-from sgmim.tasks.depth import DepthEstimation, silog
-from sgmim.tasks.depth_metrics import CROPS, METRICS, DepthMeter, depth_errors
+from sgmim.tasks.depth import DepthEstimation
+from sgmim.tasks.depth_losses import LOSSES
+from sgmim.tasks.depth_metrics import METRICS, REGIONS, DepthMeter, depth_errors
+from sgmim.tasks.heads.base import Head
 from sgmim.tasks.heads.deconv import DeconvHead
 from sgmim.tasks.heads.linear import LinearHead
 from toys import trained
@@ -30,7 +32,7 @@ THEIR_NAMES = {  # of the metrics, in the authors' evaluation
     "d3": "delta3",
     "silog": "silog_half",
 }
-PROTOCOLS = {  # golden results: images, their units a meter, largest depth, crop
+PROTOCOLS = {  # golden results: images, their units a meter, largest depth, region
     "nyudepthv2": ("nyudepthv2", 1000, 10.0, "nyu_eigen"),
     "kitti.garg_crop": ("kitti", 256, 80.0, "garg"),
     "kitti.eigen_crop": ("kitti", 256, 80.0, "eigen"),
@@ -83,20 +85,21 @@ def authors_pair(io, dataset, index, unit):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_metrics_are_the_authors(protocol):
     meta, io = golden("depth_eval")
-    dataset, unit, max_depth, crop = PROTOCOLS[protocol]
+    dataset, unit, max_depth, region = PROTOCOLS[protocol]
     theirs = meta["results"][protocol]
-    whole = DepthMeter(max_depth=max_depth, crop=crop, clamp=False)
+    whole = DepthMeter(max_depth=max_depth, region=region, clamp=False)
     for index, expected in enumerate(theirs["per_image"]):
         truth, prediction = authors_pair(io, dataset, index, unit)
-        assert whole.counts(truth).sum() == theirs["valid_pixels"][index]
+        inside = truth[(..., *whole.box(*truth.shape[2:]))]
+        assert whole.counts(inside).sum() == theirs["valid_pixels"][index]
         whole.update(prediction, {"depth": truth})
-        ours = scores(prediction, truth, max_depth=max_depth, crop=crop, clamp=False)
+        ours = scores(prediction, truth, max_depth=max_depth, region=region, clamp=False)
         for name, value in expected.items():
-            assert ours[THEIR_NAMES[name]] == pytest.approx(value, rel=1e-4), name
+            assert ours[THEIR_NAMES[name]] == pytest.approx(value, rel=1e-6), name
         kitti = theirs["compute_errors_per_image"][index]["silog_x100_variance_form"]
-        assert ours["silog_kitti"] == pytest.approx(kitti, rel=1e-4)
+        assert ours["silog_kitti"] == pytest.approx(kitti, rel=1e-6)
     for name, value in theirs["aggregated (mean over images)"].items():
-        assert whole.results()[THEIR_NAMES[name]] == pytest.approx(value, rel=1e-4), name
+        assert whole.results()[THEIR_NAMES[name]] == pytest.approx(value, rel=1e-6), name
 
 
 def test_metrics_of_a_handful_of_pixels():
@@ -141,8 +144,8 @@ def reference(prediction, truth, low, high, box):
     }
 
 
-@pytest.mark.parametrize("crop", ["none", "garg", "eigen"])
-def test_metrics_of_1000_maps_are_those_of_plain_numpy(crop):
+@pytest.mark.parametrize("region", ["none", "garg", "eigen"])
+def test_metrics_of_1000_maps_are_those_of_plain_numpy(region):
     random = np.random.default_rng(0)
     truth = random.uniform(-0.5, 12, (1000, 1, 20, 28)).astype(np.float32)
     truth[random.random(truth.shape) < 0.2] = np.nan
@@ -151,10 +154,10 @@ def test_metrics_of_1000_maps_are_those_of_plain_numpy(crop):
     prediction[np.isnan(truth)] = 3
     for value in (np.nan, np.inf, -np.inf, 0):
         prediction[random.random(truth.shape) < 0.01] = value
-    meter = DepthMeter(max_depth=10.0, min_depth=0.1, crop=crop)
+    meter = DepthMeter(max_depth=10.0, min_depth=0.1, region=region)
     for part in torch.arange(1000).split(64):
         meter.update(torch.from_numpy(prediction)[part], {"depth": torch.from_numpy(truth)[part]})
-    box = CROPS[crop](20, 28)
+    box = REGIONS[region](20, 28)
     maps = zip(prediction[:, 0], truth[:, 0], strict=True)
     all_images = [reference(p, y, 0.1, 10.0, box) for p, y in maps]
     scored = [image for image in all_images if image]
@@ -164,9 +167,9 @@ def test_metrics_of_1000_maps_are_those_of_plain_numpy(crop):
         assert meter.results()[name] == pytest.approx(expected, rel=1e-6), name
 
 
-def test_crops_are_the_published_rows_and_columns():
-    def bounds(crop, height, width):
-        return [(part.start, part.stop) for part in CROPS[crop](height, width)]
+def test_regions_are_the_published_rows_and_columns():
+    def bounds(region, height, width):
+        return [(part.start, part.stop) for part in REGIONS[region](height, width)]
 
     assert bounds("garg", 352, 1216) == [(143, 349), (43, 1172)]
     assert bounds("eigen", 352, 1216) == [(117, 321), (43, 1172)]
@@ -179,8 +182,8 @@ def test_cropping_before_or_after_the_region_is_cut_scores_other_pixels():
     truth = torch.rand(1, 1, 375, 1242) * 50 + 1
     prediction = truth + torch.linspace(0, 1, 375)[:, None]
     cut = (..., slice(375 - 352, None), slice(13, 13 + 1216))
-    full = scores(prediction, truth, crop="garg")["rmse"]
-    assert full != pytest.approx(scores(prediction[cut], truth[cut], crop="garg")["rmse"])
+    full = scores(prediction, truth, region="garg")["rmse"]
+    assert full != pytest.approx(scores(prediction[cut], truth[cut], region="garg")["rmse"])
 
 
 def test_what_counts_is_strictly_between_the_bounds():
@@ -194,6 +197,38 @@ def test_a_prediction_that_is_not_a_number_is_the_least_depth_and_an_infinite_on
     broken, mended = column(math.nan, math.inf, -math.inf), column(1.0, 10.0, 1.0)
     options = {"max_depth": 10.0, "min_depth": 1.0}
     assert scores(broken, truth, **options) == scores(mended, truth, **options)
+
+
+def test_with_the_scale_told_a_prediction_is_scored_as_if_its_median_were_right():
+    truth = column(1.0, 2.0, 4.0, 9.0)
+    told = {"scaling": "median", "max_depth": 10.0}
+    assert scores(truth * 0.3, truth, **told) == pytest.approx(scores(truth, truth), abs=1e-7)
+    median = scores(column(4.0, 2.0, 2.0, 4.0), truth, **told)  # 3 / 3: the mean of the middle two
+    assert median == scores(column(4.0, 2.0, 2.0, 4.0), truth, max_depth=10.0)
+    zeros = scores(torch.zeros_like(truth), truth, **told)
+    assert all(math.isfinite(value) for value in zeros.values())
+
+
+def test_a_region_of_the_full_frame_is_that_of_the_uncut_image():
+    truth = torch.rand(1, 1, 375, 1242) * 50 + 1
+    prediction = truth * (1 + torch.rand(truth.shape))
+    full = scores(prediction, truth, region="garg")
+    cut = (..., slice(23, 375), slice(13, 1229))
+    frame = torch.tensor([[375, 1242, 23, 13]])
+    meter = DepthMeter(max_depth=80.0, region="garg", region_frame="full")
+    meter.update(prediction[cut], {"depth": truth[cut], "frame": frame})
+    assert meter.results() == pytest.approx(full, rel=1e-12)
+    assert meter.results()["rmse"] != scores(prediction[cut], truth[cut], region="garg")["rmse"]
+
+
+@pytest.mark.parametrize("size", [(370, 1224), (370, 1226), (374, 1238), (375, 1242), (376, 1241)])
+@pytest.mark.parametrize("region", ["garg", "eigen"])
+def test_on_kitti_the_crop_holds_the_whole_of_a_full_region(size, region):
+    meter = DepthMeter(region=region, region_frame="full")
+    rows, columns = meter.box(352, 1216, [*size, size[0] - 352, (size[1] - 1216) // 2])
+    assert rows.start > 0 and rows.stop < 352 and columns.start > 0 and columns.stop < 1216
+    with pytest.raises(ConfigurationError, match="beyond the 352 x 1216"):
+        DepthMeter(region_frame="full").box(352, 1216, [375, 1242, 23, 13])
 
 
 def test_clamping_can_be_left_out():
@@ -230,8 +265,8 @@ def test_meters_of_several_processes_add_up_to_one():
 
 
 def test_images_without_truth_have_no_errors():
-    nothing = torch.full((1, 1, 2, 2), math.nan)
-    errors = depth_errors(nothing, nothing, nothing > 0)
+    nothing = torch.full((4,), math.nan)
+    errors = depth_errors(nothing[:0], nothing[:0])
     assert all(error.isnan().all() for error in errors.values())
 
 
@@ -242,63 +277,11 @@ def test_a_score_of_no_image_at_all_is_an_error():
         meter.results()
 
 
-def test_wrong_crops_are_errors_that_help():
+def test_wrong_regions_are_errors_that_help():
     with pytest.raises(ConfigurationError, match="did you mean 'garg'"):
-        DepthMeter(max_depth=80.0, crop="grag")
+        DepthMeter(max_depth=80.0, region="grag")
     with pytest.raises(ConfigurationError, match=r"480 x 640 pixels, but .* 64 x 64"):
-        scores(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 64, 64), crop="nyu_eigen")
-
-
-# --- loss
-
-
-def test_the_loss_is_the_authors():
-    meta, io = golden("depth_eval")
-    for name, theirs in meta["results"]["silog_loss"].items():
-        dataset, index = name.split(".")
-        unit = {"nyudepthv2": 1000, "kitti": 256}[dataset]
-        truth, prediction = authors_pair(io, dataset, int(index), unit)
-        loss = silog(prediction.requires_grad_(), truth)
-        assert loss.item() == pytest.approx(theirs["loss"], rel=1e-5)
-        assert silog(prediction, truth, 0.85).item() == pytest.approx(
-            theirs["loss_lambda_0.85"], rel=1e-5
-        )
-        loss.backward()
-        assert prediction.grad.norm().item() == pytest.approx(theirs["grad_norm"], rel=1e-4)
-
-
-def test_the_loss_s_variants_in_the_literature_follow_from_it():
-    half, bts, variance = (silog(PREDICTION, TRUTH, focus).item() for focus in (0.5, 0.85, 1.0))
-    assert half == pytest.approx(0.220980, abs=1e-6)
-    assert 10 * bts == pytest.approx(2.116806, abs=1e-5)  # "From Big to Small" (Lee et al., 2019)
-    adabins = 10 * math.sqrt(bts**2 + variance**2 / 4)  # with the variance over n - 1 = 4
-    assert adabins == pytest.approx(2.357536, abs=1e-5)
-
-
-@pytest.mark.parametrize("unknown", [math.nan, 0.0, -1.0, math.inf])
-def test_the_loss_does_not_look_where_nothing_is_known(unknown):
-    truth, prediction = torch.rand(2, 2, 1, 8, 8) + 0.5
-    truth[:, :, :3] = unknown
-    other = prediction.clone()
-    other[:, :, :3] = 7.0
-    assert silog(prediction, truth) == silog(other, truth)
-    silog(prediction.requires_grad_(), truth).backward()
-    assert prediction.grad.isfinite().all() and not prediction.grad[:, :, :3].any()
-
-
-@pytest.mark.parametrize("truth", [torch.ones(1, 1, 4, 4), torch.full((1, 1, 4, 4), math.nan)])
-@pytest.mark.parametrize("predicted", [1.0, 0.0])
-def test_the_gradient_is_finite_when_all_is_right_or_nothing_known(truth, predicted):
-    prediction = torch.full((1, 1, 4, 4), predicted, requires_grad=True)
-    loss = silog(prediction, truth)
-    loss.backward()
-    assert loss.isfinite() and prediction.grad.isfinite().all()
-
-
-def test_the_loss_is_float32_whatever_the_prediction_is():
-    truth = torch.rand(1, 1, 16, 16) + 0.5
-    prediction = (truth * 1.2).bfloat16()
-    assert silog(prediction, truth) == silog(prediction.float(), truth)
+        scores(torch.ones(1, 1, 64, 64), torch.ones(1, 1, 64, 64), region="nyu_eigen")
 
 
 # --- the task
@@ -359,26 +342,95 @@ def test_it_predicts_nothing_beyond_the_largest_depth(task, batch):
     assert depth.min() >= 0 and depth.max() <= task.max_depth and depth.std() > 0.1
 
 
-def test_with_flip_an_image_and_its_mirror_image_have_the_same_depth(batch):
-    task = DepthEstimation(Looks(), SMALL, flip=True).eval()
-    nn.init.normal_(task.head.value[-1].weight)
-    there, mirrored = task.predict(batch["image"]), task.predict(batch["image"].flip(-1)).flip(-1)
-    torch.testing.assert_close(there, mirrored)
-    assert not torch.equal(there, task.depth(batch["image"]))
+class Says(Head):
+    """A head that says some numbers, whatever it sees."""
+
+    def __init__(self, encoder, channels=1, *, numbers=(0.0, 0.5), weights=(1.0,)):
+        super().__init__(encoder, channels)
+        self.numbers, self.weights = numbers, weights
+
+    def forward(self, features, size):
+        return column(*self.numbers).repeat(len(features[0]), 1, size[0], size[1] // 2)
+
+    def trained(self, features, size):
+        return [(weight, self(features, size)) for weight in self.weights]
+
+
+@pytest.mark.parametrize(
+    ("scale", "meters"),
+    [
+        ("sigmoid", [4.0, 8 / (1 + math.exp(-0.5))]),
+        ("exp", [1.0, math.exp(0.5)]),
+        ("share", [2.0, 5.0]),
+        ("standardized", [3.0, 3.75]),
+    ],
+)
+def test_the_numbers_of_a_head_become_meters_on_the_scale_asked_for_or_its_own(scale, meters):
+    options = {"max_depth": 8.0, "min_depth": 2.0, "mean_depth": 3.0, "deviation": 1.5}
+    image = torch.zeros(2, 3, 8, 8)
+    own = type("Own", (Says,), {"scale": scale})
+    for task in (
+        DepthEstimation(Looks(), Says, scale=scale, **options),
+        DepthEstimation(Looks(), own, **options),
+    ):
+        depth = task.predict(image)
+        assert depth[1, 0, 3, :2].tolist() == pytest.approx(meters)
+
+
+def test_berhu_of_a_standardized_head_is_in_deviations():
+    truth = column(4.0, 3.0).repeat(1, 1, 8, 4)
+    batch = {"image": torch.zeros(1, 3, 8, 8), "depth": truth}
+    options = {"scale": "standardized", "mean_depth": 3.0, "deviation": 0.5}
+    in_deviations = column(2.0, 0.0), column(0.0, 0.5), column(True, True)
+    for name in ("berhu", "l1"):
+        [(said, loss)] = DepthEstimation(Looks(), Says, loss=name, **options)(batch).items()
+        assert said == name
+        torch.testing.assert_close(loss, LOSSES[name](*in_deviations))
+
+
+def test_what_a_head_has_for_training_alone_counts_by_its_weight():
+    batch = {"image": torch.zeros(1, 3, 8, 8), "depth": torch.full((1, 1, 8, 8), 3.0)}
+    one, three = (
+        DepthEstimation(Looks(), partial(Says, weights=weights), loss="l1")(batch)["l1"]
+        for weights in ((1.0,), (1.0, 0.5, 1.5))
+    )
+    torch.testing.assert_close(three, 3 * one)
+
+
+def test_within_range_it_learns_nothing_from_depths_outside(batch):
+    batch["depth"][:, :, 4:8], batch["depth"][:, :, 8:12] = 0.2, 9.0
+    task = DepthEstimation(Looks(), SMALL, min_depth=0.5, max_depth=8.0, within_range=True)
+    expected = (batch["depth"] > 0.5) & (batch["depth"] < 8)
+    assert torch.equal(task.known(batch["depth"]), expected) and expected.any()
+    task.within_range = False
+    assert torch.equal(task.known(batch["depth"]), batch["depth"] > 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"min_depth": 9.0, "max_depth": 8.0}, "to a larger max_depth=8"),
+        ({"deviation": 0.0}, "above 0, not 0"),
+    ],
+)
+def test_impossible_ranges_are_refused(options, said):
+    with pytest.raises(ConfigurationError, match=said):
+        DepthEstimation(Looks(), SMALL, **options)
 
 
 def test_its_meter_scores_its_predictions_as_it_was_asked_to(batch):
-    options = {"max_depth": 8.0, "min_depth": 0.7, "crop": "garg", "clamp": False, "flip": True}
+    options = {"max_depth": 8.0, "min_depth": 0.7, "region": "garg", "clamp": False}
     task = DepthEstimation(Looks(), SMALL, **options).eval()
     meter = task.meter()
     meter.update(task.predict(batch["image"]), batch)
     assert tuple(meter.results()) == task.metrics
     assert meter.protocol() == {
-        "crop": "garg",
+        "region": "garg",
         "min_depth": 0.7,
         "max_depth": 8.0,
-        "clamped": False,
-        "flip": True,
+        "region_frame": "kb",
+        "clamp": False,
+        "scaling": "none",
         "averaged": "over the pixels of an image, then over images",
         "images": 4,
         "images_without_truth": 0,

@@ -43,6 +43,7 @@ class Arm:
     finetune: tuple[str, ...] = ()
 
 
+Chain = tuple[str, int]  # one way with one seed
 SGMIM = ("pretrain", "--recipe=demo_sgmim")
 ARMS = {
     "scratch": Arm("no pre-training", None),
@@ -69,6 +70,40 @@ KNOWLEDGE = {
 }
 
 
+@dataclass(frozen=True)
+class Demo:
+    """What all runs of a demo have in common, and what they are told."""
+
+    folder: Path
+    steps: int | None = None  # of every run, where not the recipes'
+    readout: bool = False  # read depth linearly from the frozen encoders, too
+
+    def run(self, kind: str, chain: Chain) -> Path:
+        """The folder of a run of some kind."""
+        return self.folder / f"{kind}_{chain[0]}_{chain[1]}"
+
+    def commands(self, chain: Chain, arm: Arm) -> dict[str, list[str]]:
+        """What 'sgmim' is told, by kind of run. Seeds differ in weights, order and labels."""
+        seed = chain[1]
+        few = [f"--training.steps={self.steps}"] if self.steps else []
+        start = [f"--init={self.run('pretrain', chain)}"] if arm.pretrain else []
+        labels = [f"--seed={seed}", f"--data.scene_seed={100 + seed}"]
+        made = {}
+        if arm.pretrain:
+            made["pretrain"] = [*arm.pretrain, f"--seed={seed}", *few]
+        made["finetune"] = ["finetune", "--recipe=demo_depth", *start, *labels, *arm.finetune, *few]
+        if self.readout:
+            made["readout"] = ["finetune", "--recipe=demo_readout", *start, *labels, *few]
+        return {kind: [*words, f"--run={self.run(kind, chain)}"] for kind, words in made.items()}
+
+    def scores(self, chain: Chain) -> dict[str, float]:
+        """Those that are shown, of a chain that is done."""
+        found = {metric: scores_of(self.run("finetune", chain))[metric] for metric in SHOWN}
+        if self.readout:
+            found["readout"] = scores_of(self.run("readout", chain))["abs_rel"]
+        return found
+
+
 def main(arguments: Sequence[str]) -> None:
     parser = Parser("demo", __doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where all of it goes")
@@ -90,23 +125,17 @@ def main(arguments: Sequence[str]) -> None:
     arms = ARMS | (CONTROLS if config.controls else {})
     arms |= KNOWLEDGE if config.knowledge else {}
     began = perf_counter()
-    results = run_all(
-        arms, config.folder, config.seeds, config.parallel, config.steps, config.readout
-    )
+    demo = Demo(config.folder, config.steps, config.readout)
+    results = run_all(demo, arms, config.seeds, config.parallel)
     record = {name: results[name] for name in arms}
     write_text(config.folder / "results.json", json.dumps(record, indent=2) + "\n")
-    write_text(config.folder / "index.html", drawn(arms, results, config.folder, config.seeds))
+    write_text(config.folder / "index.html", drawn(demo, arms, results, config.seeds))
     print(f"\n{told(arms, results)}\n")
     print(f"{config.folder / 'index.html'} shows it, after {perf_counter() - began:.0f} seconds")
 
 
 def run_all(
-    arms: dict[str, Arm],
-    folder: Path,
-    seeds: int,
-    parallel: int,
-    steps: int | None,
-    readout: bool,
+    demo: Demo, arms: dict[str, Arm], seeds: int, parallel: int
 ) -> dict[str, dict[str, list[float]]]:
     """The scores of every arm, one value a seed."""
     chains = [(name, seed) for seed in range(seeds) for name in arms]
@@ -115,8 +144,7 @@ def run_all(
     threads = max(1, (os.cpu_count() or 1) // workers)
     with ThreadPoolExecutor(workers) as pool:
         jobs = {
-            chain: pool.submit(run_chain, chain, arms[chain[0]], folder, threads, steps, readout)
-            for chain in chains
+            chain: pool.submit(run_chain, demo, chain, arms[chain[0]], threads) for chain in chains
         }
         try:
             scores = {chain: job.result() for chain, job in jobs.items()}
@@ -135,52 +163,16 @@ def run_all(
     }
 
 
-def run_chain(
-    chain: tuple[str, int],
-    arm: Arm,
-    folder: Path,
-    threads: int,
-    steps: int | None,
-    readout: bool,
-) -> dict[str, float]:
+def run_chain(demo: Demo, chain: Chain, arm: Arm, threads: int) -> dict[str, float]:
     """Run the commands of one arm with one seed, and return its scores."""
-    for run, words in commands(chain, arm, folder, steps, readout).items():
-        done = OBJECTIVE if run == "pretrain" else "scores.json"
-        if not (run_of(run, chain, folder) / done).is_file():
-            run_command(words, folder / f"{chain[0]}_{chain[1]}.log", threads)
-    scores = scores_of(run_of("finetune", chain, folder))
-    found = {metric: scores[metric] for metric in SHOWN}
-    if readout:
-        found["readout"] = scores_of(run_of("readout", chain, folder))["abs_rel"]
+    for kind, words in demo.commands(chain, arm).items():
+        done = OBJECTIVE if kind == "pretrain" else "scores.json"
+        if not (demo.run(kind, chain) / done).is_file():
+            run_command(words, demo.folder / f"{chain[0]}_{chain[1]}.log", threads)
+    found = demo.scores(chain)
     said = ", ".join(f"{metric} {value:.3f}" for metric, value in found.items())
     print(f"{arm.label}, seed {chain[1]}: {said}", flush=True)
     return found
-
-
-def commands(
-    chain: tuple[str, int],
-    arm: Arm,
-    folder: Path,
-    steps: int | None = None,
-    readout: bool = False,
-) -> dict[str, list[str]]:
-    """What 'sgmim' is told, by kind of run. Seeds differ in weights, order and labels."""
-    seed = chain[1]
-    few = [f"--training.steps={steps}"] if steps else []
-    pretrained = run_of("pretrain", chain, folder)
-    start = [f"--init={pretrained}"] if arm.pretrain else []
-    labels = [f"--seed={seed}", f"--data.scene_seed={100 + seed}"]
-    made = {}
-    if arm.pretrain:
-        made["pretrain"] = [*arm.pretrain, f"--seed={seed}", *few]
-    made["finetune"] = ["finetune", "--recipe=demo_depth", *start, *labels, *arm.finetune, *few]
-    if readout:
-        made["readout"] = ["finetune", "--recipe=demo_readout", *start, *labels, *few]
-    return {run: [*words, f"--run={run_of(run, chain, folder)}"] for run, words in made.items()}
-
-
-def run_of(kind: str, chain: tuple[str, int], folder: Path) -> Path:
-    return folder / f"{kind}_{chain[0]}_{chain[1]}"
 
 
 def scores_of(run: Path) -> dict[str, float]:
@@ -221,7 +213,7 @@ def told(arms: dict[str, Arm], results: dict[str, dict[str, list[float]]]) -> st
 
 
 def drawn(
-    arms: dict[str, Arm], results: dict[str, dict[str, list[float]]], folder: Path, seeds: int
+    demo: Demo, arms: dict[str, Arm], results: dict[str, dict[str, list[float]]], seeds: int
 ) -> str:
     """The page."""
     shown = next(iter(results.values()))
@@ -239,13 +231,13 @@ def drawn(
     ]
     for name, arm in arms.items():
         parts.append(page.heading(arm.label))
-        for words in commands((name, 0), arm, folder, readout="readout" in shown).values():
+        for words in demo.commands((name, 0), arm).values():
             parts.append(page.code(f"sgmim {shlex.join(words)}"))
         for kind, caption in (
             ("pretrain", "what it paints"),
             ("finetune", "the depth it predicts"),
         ):
-            sheets = sorted((run_of(kind, (name, 0), folder) / "pictures").glob("step_*.png"))
+            sheets = sorted((demo.run(kind, (name, 0)) / "pictures").glob("step_*.png"))
             parts += [page.picture(sheet, f"{arm.label}: {caption}") for sheet in sheets[-1:]]
     return page.page("What SG-MIM is good for", parts)
 

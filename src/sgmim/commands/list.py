@@ -1,14 +1,16 @@
-"""List the methods, encoders, knowledge, tasks and recipes there are.
+"""List the methods, encoders, knowledge, tasks, datasets, protocols and recipes there are.
 
-sgmim list [methods|encoders|knowledge|tasks|recipes] [PATTERN]
+sgmim list [methods|encoders|knowledge|tasks|heads|datasets|protocols|recipes] [PATTERN]
 """
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 
+from sgmim.datasets import ROOM
 from sgmim.encoders import encoder_names
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.options import HEADS, contents, recipes
+from sgmim.protocols import PROTOCOLS
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -50,5 +52,7 @@ ROOMS: dict[str, Callable[[], dict[str, str]]] = {
     "knowledge": _documented("knowledge"),
     "tasks": _documented("tasks"),
     "heads": _documented(HEADS),
+    "datasets": _documented(ROOM),
+    "protocols": lambda: {name: each.title for name, each in PROTOCOLS.items()},
     "recipes": _recipes,
 }

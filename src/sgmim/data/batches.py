@@ -10,10 +10,12 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from sgmim.data.augmentation import Augmentation, CropKind, CutDepth
+from sgmim.data.crops import Jitter, Size
 from sgmim.data.geometry import NORMALIZATIONS, normalize
 from sgmim.data.images import Sample, Source
 from sgmim.data.live import Computed, Live
-from sgmim.data.loading import Cutter, Fitter, Size, as_it_is, join, stack
+from sgmim.data.loading import Cutter, Fitter, as_it_is, join, stack
 from sgmim.data.sampler import Order
 from sgmim.data.workers import load
 from sgmim.errors import ConfigurationError, DataError, unknown
@@ -32,6 +34,25 @@ class Batches:
     `replaced` with the reason. As soon as more files were found broken than `broken_share` of all
     there are, DataError names them. Maps in `live` are computed from the crops. Raises
     ConfigurationError for options that cannot be met.
+
+    Args:
+        crop: "resized": a random part of the image, made as large as is asked for (torchvision's
+            RandomResizedCrop). "window": a piece that is not resized. "jitter": a piece of the
+            image in a random size. Where the image is too small for a piece there is a border of
+            the mean color, where maps are unknown.
+        scale: of "resized": share of the image's area.
+        ratio: of "resized": width / height, evenly spread in its logarithm.
+        short_side: of "window": the image is first made so large; 0 leaves it as it is.
+        jitter: of "jitter".
+        flip: probability of a mirror.
+        vertical_flip: probability of standing on its head.
+        rotation: degrees; half of the images are turned by up to so many before the crop.
+        antialias: where an image or a map is made smaller.
+        cut_depth: paint true depth into images, before all else.
+        colors: how they are changed after the crop: none, glp, mmseg, multimae (colors.py).
+        normalization: of colors: imagenet, half (to [-1, 1]), none (in [0, 1]).
+        workers: processes that load.
+        broken_share: of all files.
     """
 
     def __init__(
@@ -42,11 +63,17 @@ class Batches:
         batch: int,
         needs: Sequence[str] = ("image",),
         seed: int = 0,
+        crop: CropKind = "resized",
         scale: tuple[float, float] = (0.67, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        short_side: int = 0,
+        jitter: Jitter | None = None,
         flip: float = 0.5,
         vertical_flip: float = 0.0,
+        rotation: float = 0.0,
         antialias: bool = True,
+        cut_depth: CutDepth | None = None,
+        colors: str = "none",
         normalization: str = "imagenet",
         workers: int = 0,
         rank: int = 0,
@@ -57,25 +84,28 @@ class Batches:
     ):
         self.live = live or Computed()
         _check(source, self.live, needs, normalization)
-        if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
-            raise ConfigurationError(
-                f"scale={scale} and ratio={ratio} are each a lower and an upper bound above 0, "
-                f"and no crop is larger than its image (scale 1)"
-            )
-        if not 0 <= min(flip, vertical_flip) <= max(flip, vertical_flip) <= 1:
-            raise ConfigurationError(
-                f"flip and vertical_flip are probabilities, from 0 to 1, not {flip} and "
-                f"{vertical_flip}"
-            )
+        augmentation = Augmentation(
+            crop=crop,
+            scale=scale,
+            ratio=ratio,
+            short_side=short_side,
+            jitter=jitter or Jitter(),
+            flip=flip,
+            vertical_flip=vertical_flip,
+            rotation=rotation,
+            antialias=antialias,
+            cut_depth=cut_depth,
+            colors=colors,
+            normalization=normalization,
+        )
+        augmentation.check(self.live.sources(_with_image(needs)))
         if workers < 0:
             raise ConfigurationError(
                 f"workers are 0 (the run loads by itself) or more, not {workers}"
             )
         self.order = Order(len(source), batch, seed, rank, world)
         self.needs = _with_image(needs)
-        self.cutter = Cutter(
-            source, size, self.needs, seed, scale, ratio, flip, vertical_flip, antialias, self.live
-        )
+        self.cutter = Cutter(source, size, self.needs, seed, augmentation, self.live)
         self.normalization, self.workers = normalization, workers
         self.device, self.broken_share = torch.device(device), broken_share
         self.replaced: dict[str, str] = {}  # broken file -> reason, so far

@@ -2,16 +2,36 @@
 
 from collections.abc import Collection, Sequence
 
-import torch
+import numpy as np
 
+from sgmim.data.geometry import Crop, cut
 from sgmim.data.images import Sample, Source
 from sgmim.data.live import Live
 from sgmim.data.names import Chosen
+from sgmim.data.stored import Note
 from sgmim.errors import ConfigurationError, DataError, unknown
-from sgmim.pinhole import FIELD_OF_VIEW, assumed_camera
+from sgmim.pinhole import Lens
 
 
-class Subset:
+class Derived:
+    """What every source made of another hands on of it: what it is of, and its samples unless told.
+
+    A dataset's `expected` is handed on by a part of it, too: that is how a part is seen to be one.
+    """
+
+    def __init__(self, source: Source):
+        self.source, self.has = source, set(source.has)
+        self.names: Sequence[str] = source.names
+        self.notes: dict[str, Note] = getattr(source, "notes", {})
+        self.expected: int | None = getattr(source, "expected", None)
+        self.classes: tuple[str, ...] = getattr(source, "classes", ())
+        self.benchmark: str = getattr(source, "benchmark", "")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Subset(Derived):
     """Some samples of a source.
 
     Args:
@@ -36,31 +56,54 @@ class Subset:
                 f"{len(source)}"
             )
         count = count or len(span)
-        self.source, self.has = source, set(source.has)
-        self.notes = getattr(source, "notes", {})
+        super().__init__(source)
         self.indices: Sequence[int] = span  # of millions, which a range keeps in no memory
         if count < len(span):
             self.indices = [span[i * len(span) // count] for i in range(count)]
-        self.names: Sequence[str] = Chosen(source.names, self.indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
+        self.names = Chosen(source.names, self.indices)
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`."""
         return self.source.read(self.indices[index], needs)
 
 
-class WithMap:
+class Drawn(Derived):
+    """Some samples of a source at random, as numpy's old generator draws them from a seed.
+
+    MultiMAE's code tests on NYU-v2 with the first 100 of a permutation from seed 0.
+
+    Args:
+        source: that they are of.
+        count: how many.
+        seed: of the permutation.
+
+    Raises:
+        DataError: the source is not complete, so that others would be drawn; or has not so many.
+    """
+
+    def __init__(self, source: Source, count: int, seed: int):
+        super().__init__(source)
+        if self.expected not in (None, len(source)) or not 0 < count <= len(source):
+            whole = f", of {self.expected}" * bool(self.expected)
+            raise DataError(
+                f"{count} samples are to be drawn from all there are, and {len(source)} were "
+                f"found{whole}"
+            )
+        self.indices = np.random.RandomState(seed).permutation(len(source))[:count].tolist()
+        self.names, self.expected = Chosen(source.names, self.indices), count
+
+    def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
+        """See `Source`."""
+        return self.source.read(self.indices[index], needs)
+
+
+class WithMap(Derived):
     """A source with one more map, computed from the whole sample when it is read."""
 
     def __init__(self, source: Source, name: str, live: Live):
-        self.source, self.name, self.live = source, name, live
-        self.names, self.has = source.names, {*source.has, name}
-        self.notes = getattr(source, "notes", {})
-
-    def __len__(self) -> int:
-        return len(self.source)
+        super().__init__(source)
+        self.name, self.live = name, live
+        self.has.add(name)
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`."""
@@ -72,7 +115,7 @@ class WithMap:
         return sample | {self.name: self.live.of(whole)[0]}
 
 
-class WithCamera:
+class WithCamera(Derived):
     """A source whose images were all taken by one camera, or by one that is assumed.
 
     Args:
@@ -90,20 +133,9 @@ class WithCamera:
         camera: tuple[float, float, float, float] | None = None,
         field_of_view: float | None = None,
     ):
-        if camera and field_of_view:
-            raise ConfigurationError("camera and field_of_view both say what the focal length is")
-        field_of_view = FIELD_OF_VIEW if field_of_view is None else field_of_view
-        if camera and min(camera[:2]) <= 0:
-            raise ConfigurationError(f"focal lengths are above 0 pixels, not {camera[:2]}")
-        if not 0 < field_of_view < 180:
-            raise ConfigurationError(
-                f"a field of view lies between 0 and 180 degrees, and is not {field_of_view}"
-            )
-        self.source, self.camera, self.field_of_view = source, camera, field_of_view
-        self.names, self.has = source.names, {*source.has, "camera"}
-
-    def __len__(self) -> int:
-        return len(self.source)
+        super().__init__(source)
+        self.lens = Lens(camera, field_of_view)
+        self.has.add("camera")
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`. "camera" is (4,)."""
@@ -112,11 +144,47 @@ class WithCamera:
             return self.source.read(index, needs)
         sample = self.source.read(index, {*needs, "image"} - {"camera"})
         height, width = sample["image"].shape[-2:]
-        assumed = assumed_camera(height, width, self.field_of_view)
-        return sample | {"camera": torch.tensor(self.camera) if self.camera else assumed}
+        return sample | {"camera": self.lens.camera(height, width)}
 
 
-class Exchanged:
+class Sized(Derived):
+    """A source at another size: its shape kept, then maybe the square in its middle.
+
+    As few-shot depth on NYU is tested (MultiMAE: 256 and 256): nothing else is ever seen of it.
+
+    Args:
+        source: of images and maps.
+        short_side: pixels of the shorter side, to which a sample is resized; the other is rounded.
+        center: pixels a side of the square in the middle that is taken, if any.
+
+    Raises:
+        ConfigurationError: the square would be larger than the shorter side.
+    """
+
+    def __init__(self, source: Source, short_side: int, center: int | None = None):
+        if short_side < 1 or (center is not None and not 0 < center <= short_side):
+            raise ConfigurationError(
+                f"a square of {center} pixels is not in the middle of images whose shorter side "
+                f"is {short_side}"
+            )
+        super().__init__(source)
+        self.short_side, self.center = short_side, center
+
+    def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
+        """See `Source`."""
+        sample = self.source.read(index, needs)
+        height, width = next(value.shape[-2:] for value in sample.values() if value.ndim == 3)
+        scale = self.short_side / min(height, width)
+        size = round(height * scale), round(width * scale)
+        sample = cut(sample, Crop(0, 0, height, width), size)
+        if self.center is None:
+            return sample
+        top, left = (size[0] - self.center) // 2, (size[1] - self.center) // 2
+        square = (self.center, self.center)
+        return cut(sample, Crop(top, left, *square), square)
+
+
+class Exchanged(Derived):
     """A source in which every image has another's map: the control of what a map is good for.
 
     Only for images of one size. Raises ConfigurationError where there is nothing to exchange.
@@ -127,12 +195,8 @@ class Exchanged:
             raise unknown("map", name, source.has - {"image"})
         if len(source) < 2:
             raise ConfigurationError(f"one image has no other to exchange its {name} with")
-        self.source, self.name = source, name
-        self.names, self.has = source.names, set(source.has)
-        self.notes = getattr(source, "notes", {})
-
-    def __len__(self) -> int:
-        return len(self.source)
+        super().__init__(source)
+        self.name = name
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`."""

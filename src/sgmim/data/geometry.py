@@ -5,19 +5,16 @@ Every map has a rule: how it is interpolated, and what a mirror does to its valu
 
 from dataclasses import dataclass
 from functools import cache
-from math import exp, log, sqrt
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Real
+from jaxtyping import Float, Real, UInt8
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import rotate
 
-from sgmim import draws
 from sgmim.errors import unknown
-
-STREAM = 777  # of a sample's random numbers; methods draw their masks from other streams
-TRIES = 10  # as torchvision's RandomResizedCrop
 
 
 @dataclass(frozen=True)
@@ -56,36 +53,6 @@ class Crop(NamedTuple):
     vertical_flip: bool = False
 
 
-def random_crop(
-    key: int,
-    height: int,
-    width: int,
-    *,
-    scale: tuple[float, float] = (0.67, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    flip: float = 0.5,
-    vertical_flip: float = 0.0,
-) -> Crop:
-    """The rule of torchvision's RandomResizedCrop, drawn from the key alone.
-
-    `scale` is the share of the image's area, `ratio` is width / height, evenly spread in its
-    logarithm, `flip` the probability of a mirror, `vertical_flip` that of standing on its head.
-    Defaults as in SimMIM and SG-MIM (section 4.1).
-    """
-    mirror, headstand = draws.numbers(key, [4 * TRIES, 4 * TRIES + 1], STREAM)
-    flips = {"flip": mirror < flip, "vertical_flip": headstand < vertical_flip}
-    drawn = draws.numbers(key, range(4 * TRIES), STREAM)
-    for area, shape, down, across in zip(*[drawn] * 4, strict=True):
-        pixels = height * width * _between(*scale, area)
-        aspect = exp(_between(log(ratio[0]), log(ratio[1]), shape))
-        w, h = round(sqrt(pixels * aspect)), round(sqrt(pixels / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            top, left = int(down * (height - h + 1)), int(across * (width - w + 1))
-            return Crop(top, left, h, w, **flips)
-    aspect = min(max(width / height, ratio[0]), ratio[1])
-    return center_crop(height, width, aspect)._replace(**flips)
-
-
 def center_crop(height: int, width: int, aspect: float, share: float = 1.0) -> Crop:
     """The largest centered rectangle of that width / height, its sides times `share`."""
     h = max(1, round(share * min(height, width / aspect)))
@@ -118,6 +85,38 @@ def fit(
     if share is None:
         return cut(sample, Crop(0, 0, height, width), size)
     return cut(sample, center_crop(height, width, size[1] / size[0], share), size)
+
+
+def padded(sample: dict[str, Tensor], size: tuple[int, int], name: str) -> dict[str, Tensor]:
+    """Made as large as `size` at the bottom and the right: the image by the mean color of the
+    normalization of that name, which becomes 0, and the maps, floats, by what is unknown."""
+    height, width = sample["image"].shape[-2:]
+    margin = (0, size[1] - width, 0, size[0] - height)
+    if not any(margin):
+        return sample
+    maps = {
+        name: F.pad(value, margin, value=torch.nan)
+        for name, value in sample.items()
+        if value.ndim == 3 and name != "image"
+    }
+    image = mean_color(name)[:, None, None].repeat(1, *size)
+    image[:, :height, :width] = sample["image"]
+    return sample | maps | {"image": image}
+
+
+def rotated(sample: dict[str, Tensor], degrees: float, name: str) -> dict[str, Tensor]:
+    """Image and maps turned about their middle, counterclockwise, within their size.
+
+    The image is bilinear, maps are nearest. What comes in at the corners is as in `padded`.
+    """
+    maps = {
+        name: rotate(value, degrees, InterpolationMode.NEAREST, fill=torch.nan)
+        for name, value in sample.items()
+        if value.ndim == 3 and name != "image"
+    }
+    fill = mean_color(name).tolist()
+    image = rotate(sample["image"], degrees, InterpolationMode.BILINEAR, fill=fill)
+    return sample | maps | {"image": image}
 
 
 def _cut(value: Tensor, rule: Rule, crop: Crop, size: tuple[int, int], antialias: bool) -> Tensor:
@@ -169,10 +168,6 @@ def _moved(camera: Tensor, crop: Crop, size: tuple[int, int]) -> Tensor:
     return camera.new_tensor([focal_across * across, focal_down * down, x, y])
 
 
-def _between(low: float, high: float, share: float) -> float:
-    return low + (high - low) * share
-
-
 NORMALIZATIONS = {  # mean and standard deviation of red, green, blue in [0, 1]
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -180,10 +175,16 @@ NORMALIZATIONS = {  # mean and standard deviation of red, green, blue in [0, 1]
 }
 
 
+def mean_color(name: str) -> UInt8[Tensor, "3"]:
+    """The color from 0 to 255 that a normalization makes 0, or nearly so."""
+    mean, _ = _statistics(name, torch.device("cpu"))
+    return (255 * mean.flatten()).round().byte()
+
+
 def normalize(image: Real[Tensor, "b 3 H W"], name: str = "imagenet") -> Float[Tensor, "b 3 H W"]:
     """Colors from 0 to 255 to what an encoder is fed: (color / 255 - mean) / deviation."""
     mean, deviation = _statistics(name, image.device)
-    if image.is_cuda:
+    if image.is_cuda or image.requires_grad:
         return (image / 255).sub_(mean).div_(deviation)  # in place: a third of the memory
     normal = torch.empty(image.shape)
     for one, out in zip(image, normal, strict=True):  # one fits into the cache: a third of the time

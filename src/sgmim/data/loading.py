@@ -11,28 +11,25 @@ from typing import Any
 import torch
 
 from sgmim import draws
-from sgmim.data.geometry import cut, fit, random_crop
+from sgmim.data.augmentation import Augmentation
+from sgmim.data.crops import Size
+from sgmim.data.geometry import fit
 from sgmim.data.images import Sample, Source
 from sgmim.data.live import Computed, Live
 from sgmim.errors import DataError
 
-Size = tuple[int, int]  # pixels, down and across
 REPLACEMENTS = 10  # tried for one broken file; if all are broken, the disk is at fault
 
 
 @dataclass
 class Cutter:
-    """From (epoch, index) to a sample, cropped and mirrored, and to what was broken on the way."""
+    """From (epoch, index) to a sample, changed at random, and to what was broken on the way."""
 
     source: Source
     size: Size
     needs: tuple[str, ...]
     seed: int
-    scale: tuple[float, float]
-    ratio: tuple[float, float]
-    flip: float
-    vertical_flip: float = 0.0
-    antialias: bool = True
+    augmentation: Augmentation
     live: Computed = field(default_factory=Computed)
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Sample | DataError, dict[str, str]]:
@@ -49,17 +46,7 @@ class Cutter:
         return DataError(f"{REPLACEMENTS} in a row are broken: " + "; ".join(broken.values())), {}
 
     def _cut(self, key: int, sample: Sample, index: int) -> Sample:
-        height, width = sample["image"].shape[-2:]
-        crop = random_crop(
-            key,
-            height,
-            width,
-            scale=self.scale,
-            ratio=self.ratio,
-            flip=self.flip,
-            vertical_flip=self.vertical_flip,
-        )
-        sample = cut(sample, crop, self.size, antialias=self.antialias)
+        sample = self.augmentation(key, sample, self.size)
         return _with_live(sample, self.live.crop, self.needs) | _numbers(key, index)
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from sgmim import draws
 from sgmim.data import decoding
-from sgmim.data.geometry import cut, random_crop
+from sgmim.data.crops import random_crop
+from sgmim.data.geometry import cut
 from sgmim.data.images import Images
 from sgmim.data.processes import cores, shared
 from sgmim.errors import ConfigurationError, DataError

@@ -16,7 +16,7 @@ from sgmim.encoders import make_encoder
 from sgmim.errors import ConfigurationError, FileError
 from sgmim.finished import ROOMS
 from sgmim.objective import Objective
-from sgmim.options import build, recipe_path
+from sgmim.options import arguments, build, recipe_path
 from sgmim.plan import Plan
 from sgmim.request import read
 from sgmim.sources import NO_DATA, completed, make_source
@@ -55,7 +55,8 @@ class Patient:
         source, live = completed(self.source, self.config.data.live, needs)
         size = self.config.encoder.image_size
         size = (size, size) if isinstance(size, int) else tuple(size)
-        options = self.config.batches.as_dict() | {"workers": 0, "broken_share": 1.0}
+        options = arguments(Batches, self.config.batches.as_dict())
+        options |= {"workers": 0, "broken_share": 1.0}
         return Batches(source, size=size, batch=1, needs=needs, live=live, **options)
 
     @cached_property

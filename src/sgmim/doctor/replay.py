@@ -45,7 +45,7 @@ def _built(folder: Path) -> Objective:
     path = folder / CONFIG
     text = path.read_text(encoding="utf-8")
     command = next((command for command in ROOMS if f"\n{command}: " in f"\n{text}"), "pretrain")
-    _, objective, _ = build(path, command)
+    objective = build(path, command).objective
     load_weights(objective, folder / WEIGHTS, path)
     return objective
 

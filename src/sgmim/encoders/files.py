@@ -1,10 +1,10 @@
 """An encoder as a file: its weights in timm's names, and what it takes to build it again."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from zipfile import ZipFile, is_zipfile
 
 import safetensors.torch
@@ -97,17 +97,9 @@ def initialize(encoder: Encoder, path: Path | str, *, at_least: float = 0.95) ->
     if not header.keys() >= BUILDS:
         return load_into(encoder, state, at_least=at_least)
     saved = _made(file, _keywords(file, header, state, {}))
-    if saved.image_size == encoder.image_size or saved.name != encoder.name:
-        return load_into(encoder, state, at_least=at_least)
     # only the encoder as it was knows whether its tables are of square windows
-    load_into(saved, state)
-    windows = {"window_size": encoder.windows} if hasattr(encoder, "windows") else {}
-    resize = cast(Callable[..., None], saved.backbone.set_input_size)  # all have it
-    resize(img_size=encoder.image_size, **windows)
-    fitted = saved.backbone.state_dict()
-    report = load_into(encoder, fitted, at_least=at_least)
-    report.resized = [name for name in report.loaded if state[name].shape != fitted[name].shape]
-    return report
+    is_like = saved.name == encoder.name
+    return load_into(encoder, state, at_least=at_least, saved=saved if is_like else None)
 
 
 def read_header(path: Path | str) -> dict[str, str]:

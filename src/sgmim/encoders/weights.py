@@ -3,18 +3,19 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
-from timm.layers import resample_abs_pos_embed
 from timm.models import beit, swin_transformer
 from torch import Tensor
 
-from sgmim.encoders import hugging_face
+from sgmim.encoders import hugging_face, resizing
 from sgmim.encoders.base import Encoder
 from sgmim.errors import DataError, listed
 
 State = dict[str, Tensor]
+TABLE = "relative_position_bias_table"
 
 
 @dataclass
@@ -37,20 +38,27 @@ class LoadingReport:
         return "; ".join(parts)
 
 
-def load_into(encoder: Encoder, state: dict[Any, Any], *, at_least: float = 0.95) -> LoadingReport:
+def load_into(
+    encoder: Encoder,
+    state: dict[Any, Any],
+    *,
+    at_least: float = 0.95,
+    saved: Encoder | None = None,
+) -> LoadingReport:
     """Load a checkpoint, in any layout that is known, into an encoder.
 
-    Position tables are resized to the encoder's grid and windows. The encoder is left as it was
-    where too little fits.
+    Position tables are resized to the encoder's grid and windows from those of `saved`, which the
+    weights are of; where that is not known, they are taken for square. The encoder is left as it
+    was where too little fits.
 
     Raises:
         DataError: less than `at_least` of the encoder's parameters, or of its tensors (a Swin v2
             has nearly all parameters of a Swin v1, and is another network), would be loaded.
     """
     source, state = convert(state)
-    old = {name: tensor.shape for name, tensor in state.items()}
+    old = state = _given_to_blocks(state, encoder.backbone.state_dict())
     try:
-        state = _resized(encoder, state)
+        state = _resized(encoder, state, saved)
     except Exception as error:  # of tables that are none, in any way
         raise DataError(
             f"these weights do not fit {encoder.name}: a table of positions cannot be resized: "
@@ -64,7 +72,7 @@ def load_into(encoder: Encoder, state: dict[Any, Any], *, at_least: float = 0.95
     report = LoadingReport(
         source,
         loaded=sorted(fitting),
-        resized=sorted(name for name in fitting if old.get(name) != fitting[name].shape),
+        resized=sorted(name for name in fitting if old[name] is not fitting[name]),
         missing=sorted(set(own) - set(state)),
         dropped=sorted(set(state) - set(own)),
         misshapen=sorted(set(state) & set(own) - set(fitting)),
@@ -140,21 +148,45 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], Callable[[State], State]]] = {
 }
 
 
-def _resized(encoder: Encoder, state: State) -> State:
-    """The same weights with position tables for this encoder's grid and windows.
-
-    Only what is of another shape is touched: timm takes every table for one of a square window.
-    """
+def _resized(encoder: Encoder, state: State, saved: Encoder | None) -> State:
+    """The same weights with position tables for this encoder's grid and windows."""
     backbone, own = encoder.backbone, encoder.backbone.state_dict()
+    resized: State = {}
+    for name in [name for name in state if name.endswith(TABLE) and name in own]:
+        window, source = _window(encoder, name), _window(saved, name) if saved else None
+        if state[name].shape != own[name].shape or source not in (None, window):
+            resized[name] = resizing.relative_biases(
+                state[name], window, count=len(own[name]), source=source
+            )
+    if "pos_embed" in state and "pos_embed" in own:
+        grid, source = encoder.grid, saved.grid if saved else None
+        if state["pos_embed"].shape != own["pos_embed"].shape or source not in (None, grid):
+            prefix = own["pos_embed"].shape[1] - prod(grid)
+            resized["pos_embed"] = resizing.positions(
+                state["pos_embed"], grid, prefix=prefix, source=source
+            )
+    state = state | resized
     other = {n: t for n, t in state.items() if n in own and t.shape != own[n].shape}
     if isinstance(backbone, beit.Beit):
-        return state | beit.checkpoint_filter_fn(other, backbone)
-    if isinstance(backbone, swin_transformer.SwinTransformer):
-        return state | swin_transformer.checkpoint_filter_fn(other, backbone)
-    if "pos_embed" in other:
-        other["pos_embed"] = resample_abs_pos_embed(
-            other["pos_embed"],
-            new_size=list(encoder.grid),
-            num_prefix_tokens=0 if backbone.no_embed_class else backbone.num_prefix_tokens,
-        )
+        other = beit.checkpoint_filter_fn(other, backbone)
+    elif isinstance(backbone, swin_transformer.SwinTransformer):
+        other = swin_transformer.checkpoint_filter_fn(other, backbone)
     return state | other
+
+
+def _window(encoder: Encoder, table: str) -> tuple[int, int]:
+    """The window, patches down and across, that a table of biases is for."""
+    attention: Any = encoder.backbone.get_submodule(table.removesuffix(f".{TABLE}"))
+    down, across = attention.window_size
+    return down, across
+
+
+def _given_to_blocks(state: State, own: State) -> State:
+    """A table of biases that all blocks share, for every block that is to have its own; as SimMIM
+    fine-tunes."""
+    shared = f"rel_pos_bias.{TABLE}"
+    blocks = [name for name in own if name.endswith(f".attn.{TABLE}") and name not in state]
+    if shared not in state or shared in own or not blocks:
+        return state
+    rest = {name: tensor for name, tensor in state.items() if name != shared}
+    return rest | dict.fromkeys(blocks, state[shared])

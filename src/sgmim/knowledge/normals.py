@@ -17,7 +17,7 @@ from sgmim.data.stored import Note, read_note
 from sgmim.errors import ConfigurationError
 from sgmim.knowledge import depth as depth_teachers
 from sgmim.knowledge.maker import Maker, Reader
-from sgmim.knowledge.surfaces import Lens, from_depth
+from sgmim.knowledge.surfaces import from_depth
 from sgmim.knowledge.teachers import Preset, find_teacher, omnidata
 from sgmim.knowledge.teachers.functions import Function
 from sgmim.knowledge.teachers.pretrained import Pretrained
@@ -50,7 +50,7 @@ def maker(
     checkpoint: Path | None = None,
     accept_license: bool = False,
     intrinsics: tuple[float, float, float, float] | None = None,
-    field_of_view: float = pinhole.FIELD_OF_VIEW,
+    field_of_view: float | None = None,
     smooth: int = 1,
     axes: Literal["opencv", "opengl"] | None = None,
     trained_on: tuple[str, ...] = (),
@@ -69,7 +69,7 @@ def maker(
         checkpoint: the file of omnidata.
         accept_license: use a teacher whose license is not permissive; this is recorded.
         intrinsics: the camera of all images: fx, fy, cx, cy in pixels.
-        field_of_view: degrees along the longer side, assumed where there are no intrinsics.
+        field_of_view: degrees along the longer side, where there are no intrinsics; 60 if not told.
         smooth: average depth over so many pixels a side first, an odd number; 5 suits a Kinect.
         axes: of the teacher's vectors: opencv is x right, y down, z forward; opengl is x right, y
             up, z backward.
@@ -88,7 +88,7 @@ def maker(
         return _seen(teacher, axes, revision, checkpoint, asked)
     if smooth < 1 or smooth % 2 == 0:
         raise ConfigurationError(f"--smooth is an odd number of pixels, not {smooth}")
-    lens = Lens(intrinsics, field_of_view)
+    lens = pinhole.Lens(intrinsics, field_of_view)
     if depth is not None:
         return _of_maps(depth, {"scale": depth_scale, "hole": depth_hole}, lens, smooth)
     name = depth_teacher or "da2-metric-indoor-small"
@@ -98,7 +98,7 @@ def maker(
 class FromTeacher:
     """Normals of the depth that a teacher sees."""
 
-    def __init__(self, teacher: Maker, lens: Lens, smooth: int):
+    def __init__(self, teacher: Maker, lens: pinhole.Lens, smooth: int):
         _check_metric(teacher.note.source, teacher.note.kind)
         self.teacher, self.lens, self.smooth = teacher, lens, smooth
         self.note = _of_depth(teacher.note, teacher.note.source, lens, smooth)
@@ -107,7 +107,7 @@ class FromTeacher:
         with torch.autocast(image.device.type, enabled=False):  # the steps of bf16 are stairs
             depth = self.teacher(image)
         depth = F.interpolate(depth, image.shape[-2:], mode="bilinear")
-        return from_depth(depth, self.lens.camera(depth), self.smooth)
+        return from_depth(depth, self.lens, self.smooth)
 
 
 class Seen:
@@ -160,13 +160,13 @@ def _seen(
     return Seen(found, axes, found.origin.noted(replace(NOTE, version=axes)))
 
 
-def _of_maps(folder: Path, how: dict[str, float | None], lens: Lens, smooth: int) -> Reader:
+def _of_maps(folder: Path, how: dict[str, float | None], lens: pinhole.Lens, smooth: int) -> Reader:
     """Normals of the depth maps that lie on the images; the colors do not matter."""
     note = read_note(folder) or Note()
     _check_metric(str(folder), note.kind or "metric")
 
     def normals(depth: Float[Tensor, "b 1 H W"]) -> Float[Tensor, "b 3 H W"]:
-        return from_depth(depth, lens.camera(depth), smooth)
+        return from_depth(depth, lens, smooth)
 
     found: dict[str, dict[str, Any]] = {"maps": {"depth": folder}}
     found |= {key: {"depth": value} for key, value in how.items() if value is not None}
@@ -175,7 +175,7 @@ def _of_maps(folder: Path, how: dict[str, float | None], lens: Lens, smooth: int
     )
 
 
-def _of_depth(depth: Note, source: str, lens: Lens, smooth: int) -> Note:
+def _of_depth(depth: Note, source: str, lens: pinhole.Lens, smooth: int) -> Note:
     """What is to be known of normals of such depth; its license and benchmarks are theirs."""
     made = f"{lens}, smooth {smooth}" + (f", depth {depth.version}" if depth.version else "")
     return replace(

@@ -1,4 +1,4 @@
-"""Surfaces from depth: which way they face, seen through a camera that is stated or assumed."""
+"""Surfaces from depth: which way they face."""
 
 import torch
 from jaxtyping import Float
@@ -6,16 +6,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sgmim import pinhole
-from sgmim.errors import ConfigurationError
 
 
 def from_depth(
-    depth: Float[Tensor, "b 1 H W"], camera: Float[Tensor, "b 4"], smooth: int = 1
+    depth: Float[Tensor, "b 1 H W"], lens: pinhole.Lens, smooth: int = 1
 ) -> Float[Tensor, "b 3 H W"]:
     """Unit normals towards the camera. NaN where the depth or a neighbor's is unknown.
 
     Points in space are averaged over `smooth` pixels a side first: those of a plane stay on it.
     """
+    height, width = depth.shape[-2:]
+    camera = lens.camera(height, width).to(depth.device).expand(len(depth), 4)
     return pinhole.normals(averaged(pinhole.points(depth, camera), smooth))
 
 
@@ -29,28 +30,3 @@ def averaged(points: Float[Tensor, "b c H W"], side: int) -> Float[Tensor, "b c 
         for each in (points.where(known, 0), known.float())
     )
     return (total / count).where(known, torch.nan)
-
-
-class Lens:
-    """The camera of images whose camera is stated, or assumed."""
-
-    def __init__(self, intrinsics: tuple[float, ...] | None, field_of_view: float):
-        if intrinsics is not None and min(intrinsics[:2]) <= 0:
-            raise ConfigurationError(f"focal lengths are above zero, not {intrinsics[:2]}")
-        if not 0 < field_of_view < 180:
-            raise ConfigurationError(f"a field of view is 0 to 180 degrees, not {field_of_view}")
-        self.intrinsics, self.field_of_view = intrinsics, field_of_view
-
-    def camera(self, image: Tensor) -> Float[Tensor, "b 4"]:
-        """As "camera" of a batch, for every image."""
-        height, width = image.shape[-2:]
-        if self.intrinsics is None:
-            camera = pinhole.assumed_camera(height, width, self.field_of_view)
-        else:
-            camera = torch.tensor(self.intrinsics, dtype=torch.float32)
-        return camera.to(image.device).expand(len(image), 4)
-
-    def __str__(self) -> str:
-        if self.intrinsics is None:
-            return f"{self.field_of_view:g} degrees assumed"
-        return "fx {:g} fy {:g} cx {:g} cy {:g}".format(*self.intrinsics)

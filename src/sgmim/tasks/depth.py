@@ -1,18 +1,23 @@
 """Monocular depth estimation: meters for every pixel, from one image.
 
-Head, loss and range are those of MIM-Depth-Estimation (Xie et al., 2022, arXiv:2205.13543), which
-SG-MIM's Tables 1 and 2 follow: sigmoid times the largest depth, scale-invariant log error.
+By default with the head, loss and range of MIM-Depth-Estimation (Xie et al., 2022,
+arXiv:2205.13543), which SG-MIM's Tables 1 and 2 follow: sigmoid times the largest depth,
+scale-invariant log error.
 """
 
+from typing import Any, get_args
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sgmim.encoders.base import Encoder
+from sgmim.errors import ConfigurationError, unknown
 from sgmim.objective import Batch, Losses, Pictures
 from sgmim.tasks.dense import DensePrediction
-from sgmim.tasks.depth_metrics import METRICS, Crop, DepthMeter
-from sgmim.tasks.heads.base import HeadMaker
+from sgmim.tasks.depth_losses import LOSSES, Loss
+from sgmim.tasks.depth_metrics import METRICS, DepthMeter, Region
+from sgmim.tasks.heads.base import HeadMaker, Scale
 from sgmim.tasks.heads.deconv import DeconvHead
 
 
@@ -27,48 +32,97 @@ class DepthEstimation(DensePrediction):
         encoder: Encoder,
         head: HeadMaker = DeconvHead,
         *,
-        frozen: bool = False,  # leave the encoder as it is: what do its features say?
-        max_depth: float = 10.0,  # meters: what it can predict, and below which it is scored
-        min_depth: float = 1e-3,  # meters: above which it is scored
-        focus: float = 0.5,  # on shape rather than scale: lambda of the scale-invariant error
-        crop: Crop = "none",  # the part of an image that is scored
-        clamp: bool = True,  # score predictions as if cut to min_depth .. max_depth
-        flip: bool = False,  # predict the mean of an image and its mirror image
+        frozen: bool = False,
+        max_depth: float = 10.0,
+        min_depth: float = 1e-3,
+        loss: Loss = "silog",
+        scale: Scale | None = None,
+        mean_depth: float = 2.0707764,
+        deviation: float = 0.7775723,
+        within_range: bool = False,
+        region: Region = "none",
+        clamp: bool = True,
     ):
+        """The means and deviations of the defaults are NYU-v2's, of MultiMAE's code.
+
+        Args:
+            frozen: leave the encoder as it is: what do its features say?
+            max_depth: meters; what it can predict, and below which it is scored.
+            min_depth: meters, above which it is scored; of a head of shares, the least it predicts.
+            loss: "silog" is the scale-invariant error of MIM-Depth-Estimation, "silog_bts" and
+                "silog_adabins" (also of BinsFormer and iDisc) its other published forms; "berhu"
+                and "l1" are MultiMAE's.
+            scale: how the head's number becomes meters; by default as the head is made for.
+                "sigmoid": its share of max_depth; "exp": it is the logarithm of the depth;
+                "share": it is the share of the way from min_depth to max_depth;
+                "standardized": it is in deviations from mean_depth.
+            mean_depth: meters.
+            deviation: meters; "berhu" and "l1" of a "standardized" head are measured in it.
+            within_range: learn only from depths between min_depth and max_depth.
+            region: the part of an image that is scored.
+            clamp: score predictions as if cut to min_depth .. max_depth.
+
+        Raises:
+            ConfigurationError: a loss, scale or region that there is not, or no range of depths.
+        """
         super().__init__(encoder, head(encoder, 1), frozen=frozen)
-        self.max_depth, self.min_depth, self.focus = max_depth, min_depth, focus
-        self.crop, self.clamp, self.flip = crop, clamp, flip
-        self.meter()  # refuses an unknown crop now, not after an epoch
+        if loss not in LOSSES:
+            raise unknown("loss", loss, LOSSES)
+        if scale is not None and scale not in get_args(Scale):
+            raise unknown("scale", scale, get_args(Scale))
+        if not 0 <= min_depth < max_depth or deviation <= 0:
+            raise ConfigurationError(
+                f"depths are from min_depth={min_depth:g}, 0 or more, to a larger max_depth="
+                f"{max_depth:g}, and their deviation is above 0, not {deviation:g}"
+            )
+        self.max_depth, self.min_depth, self.loss = max_depth, min_depth, loss
+        self.scale: Scale = self.head.scale if scale is None else scale
+        self.mean_depth, self.deviation, self.within_range = mean_depth, deviation, within_range
+        self.region, self.clamp = region, clamp
+        self.meter()  # refuses an unknown region now, not after an epoch
 
     def forward(self, batch: Batch) -> Losses:
+        truth = batch["depth"]
+        known = self.known(truth)
+        unit = self.deviation if self.scale == "standardized" else 1.0  # meters; silog has no unit
+        error = LOSSES[self.loss]
         losses = [
-            weight * silog(self.meters(numbers), batch["depth"], self.focus)
+            weight * error(self.meters(numbers) / unit, truth / unit, known)
             for weight, numbers in self.head.trained(*self.look(batch["image"]))
         ]
-        return {"silog": torch.stack(losses).sum()}
+        return {self.loss: torch.stack(losses).sum()}
+
+    def known(self, truth: Float[Tensor, "b 1 H W"]) -> Bool[Tensor, "b 1 H W"]:
+        """Where there is something to learn."""
+        if self.within_range:
+            return (truth > self.min_depth) & (truth < self.max_depth)
+        return (truth > 0) & truth.isfinite()
 
     def predict(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:
         """Meters for every pixel."""
-        if not self.flip:
-            return self.depth(image)
-        return (self.depth(image) + self.depth(image.flip(-1)).flip(-1)) / 2
-
-    def depth(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:
-        """Meters for every pixel, from one look at the image."""
         return self.meters(self.head(*self.look(image)))
 
     def meters(self, numbers: Float[Tensor, "b 1 H W"]) -> Float[Tensor, "b 1 H W"]:
         """What the numbers of the head mean."""
-        return self.max_depth * numbers.float().sigmoid()
+        numbers = numbers.float()
+        match self.scale:
+            case "sigmoid":
+                return self.max_depth * numbers.sigmoid()
+            case "exp":
+                return numbers.exp()
+            case "share":
+                return self.min_depth + (self.max_depth - self.min_depth) * numbers
+            case _:  # standardized
+                return self.mean_depth + self.deviation * numbers
 
-    def meter(self) -> DepthMeter:
-        return DepthMeter(
-            max_depth=self.max_depth,
-            min_depth=self.min_depth,
-            crop=self.crop,
-            clamp=self.clamp,
-            flip=self.flip,
-        )
+    def meter(self, **options: Any) -> DepthMeter:
+        own = {
+            "max_depth": self.max_depth,
+            "min_depth": self.min_depth,
+            "region": self.region,
+            "clamp": self.clamp,
+        }
+        return DepthMeter(**(own | options))
 
     def pictures(self, batch: Batch) -> Pictures:
         truth = batch["depth"]
@@ -77,18 +131,3 @@ class DepthEstimation(DensePrediction):
             "depth": truth.where(truth > 0, torch.nan),
             "predicted depth": self.predict(batch["image"]),
         }
-
-
-def silog(
-    prediction: Float[Tensor, "b 1 H W"], truth: Float[Tensor, "b 1 H W"], focus: float = 0.5
-) -> Float[Tensor, ""]:
-    """Scale-invariant log error (Eigen et al., 2014), pooled over the known pixels of a batch.
-
-    With d = ln truth - ln prediction: sqrt(mean(d^2) - focus * mean(d)^2). 1e-4 is the least it can
-    be, without a gradient: that of the root would be infinite at 0. So too when nothing is known.
-    """
-    known = (truth > 0) & truth.isfinite()
-    d = torch.where(known, truth.float().log() - prediction.float().clamp_min(1e-6).log(), 0)
-    count = known.sum().clamp_min(1)
-    mean, square = d.sum() / count, d.square().sum() / count
-    return torch.sqrt((square - focus * mean.square()).clamp_min(1e-8))

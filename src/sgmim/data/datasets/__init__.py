@@ -1,0 +1,1 @@
+"""Benchmarks as their makers lay them out, a reader each."""
