@@ -9,8 +9,9 @@ backward pass down to the features, and fused AdamW. Heads that have no peer are
 
 A row's `value` is the median of ours, `ratio` the median over the rounds of ours / the peer's, and
 the middle 80 % of the rounds lie from `low` to `high`. A CPU is measured on one thread, in the
-processor's time and not the clock's, which others may share. Memory is what a process of its own
-grows to in three steps.
+processor's time and not the clock's, which others may share. Memory is counted, as what a forward
+pass keeps for the backward pass in fp32, and measured, as what a process of its own grows to in
+three steps.
 """
 
 from collections.abc import Iterator
@@ -21,9 +22,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import AdamW
 
-from footprint import Maker, peak
+from footprint import MIB, Maker, peak
 from head_peers import DPT, GLPN, VERSION, Outputs, UperNet
 from sgmim.encoders import Encoder, make_encoder
 from sgmim.options import contents
@@ -91,9 +93,11 @@ def compared(case: Case, rounds: int) -> list[Row]:
         own = [1000 * s for s in seconds["ours"]]
         ratios = over(seconds["ours"], seconds[VERSION]) if case.peer else ()
         rows.append(row(f"{case}, {work.__name__}", own, "ms", case.peer and VERSION, ratios))
-    space = {kind: [peak(partial(step, case, kind))] for kind in sides_of(case)}
-    ratios = over(space["ours"], space[VERSION]) if case.peer else ()
-    return [*rows, row(f"{case}, step", space["ours"], "MiB", case.peer and VERSION, ratios)]
+    for name, measure in {"kept for backward": kept, "step": grown}.items():
+        space = {kind: [measure(case, kind)] for kind in sides_of(case)}
+        ratios = over(space["ours"], space[VERSION]) if case.peer else ()
+        rows.append(row(f"{case}, {name}", space["ours"], "MiB", case.peer and VERSION, ratios))
+    return rows
 
 
 def sides_of(case: Case) -> list[str]:
@@ -124,6 +128,26 @@ def step(case: Case, side: str) -> Iterator[Tensor]:
             feature.grad = None
         optimizer.step()
         yield loss.detach()
+
+
+def grown(case: Case, side: str) -> float:
+    """MiB that a process grows to in steps."""
+    return peak(partial(step, case, side))
+
+
+def kept(case: Case, side: str) -> float:
+    """MiB of activations in fp32 between a forward pass and its backward pass: counted, exactly."""
+    model, features, size = built(replace(case, device="meta"), side)
+    found: dict[int, Tensor] = {}  # a storage is known by its address, so it is kept alive
+
+    def keep(tensor: Tensor) -> Tensor:
+        return found.setdefault(tensor.untyped_storage()._cdata, tensor)
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        sum(output.square().mean() for _, output in model(features, size))
+    for parameter in model.parameters():
+        found.pop(parameter.untyped_storage()._cdata, None)
+    return sum(tensor.untyped_storage().nbytes() for tensor in found.values()) / MIB
 
 
 def cast(case: Case) -> Any:

@@ -43,34 +43,33 @@ class Neck(nn.Module):
                 encoder is asked for what only a plain one can have.
         """
         super().__init__()
-        count = 1 if kind == "simple" else 4
-        self.levels = encoder.levels(blocks, of_twelve=of_twelve if count == 4 else (12,))
-        if encoder.is_plain and len(self.levels) != count:
-            wanted = "four blocks" if count == 4 else "one block"
-            told = ", ".join(map(str, self.levels))
-            raise ConfigurationError(f"a neck {kind!r} is made of {wanted}, not of {told}")
         if not encoder.is_plain and kind == "simple":
             raise ConfigurationError(
                 f"a neck 'simple' is for plain encoders, such as a ViT, and {encoder.name} has "
                 "maps of all strides: leave the option 'neck' out"
             )
+        usual = of_twelve if kind == "blocks" else (12,)
+        self.levels = encoder.levels(blocks, of_twelve=usual)
+        if encoder.is_plain and len(self.levels) != len(usual):
+            wanted = "four blocks" if kind == "blocks" else "one block"
+            told = ", ".join(map(str, self.levels))
+            raise ConfigurationError(f"a neck {kind!r} is made of {wanted}, not of {told}")
         if not encoder.is_plain:
             self.widths, self.strides = encoder.widths, encoder.strides
-            # the last one comes through the encoder's own norm
-            norms = [ChannelNorm(width) for width in self.widths[:-1]]
-            self.scale = nn.ModuleList([*norms, nn.Identity()])
+            self.scale = norms(self.widths)
             return
         self.strides = tuple(encoder.stride * scale for scale in (0.25, 0.5, 1, 2))
-        if kind == "simple":
-            self.widths = (SIMPLE_WIDTH,) * 4
-            self.scale = simple_pyramid(encoder.dim)
-        else:
-            self.widths = (encoder.dim,) * 4
-            self.scale = pyramid(encoder.dim)
+        self.widths = (encoder.dim if kind == "blocks" else SIMPLE_WIDTH,) * 4
+        self.scale = (pyramid if kind == "blocks" else simple_pyramid)(encoder.dim)
 
     def forward(self, features: Features) -> Features:
         maps = features * len(self.scale) if len(features) == 1 else features
         return [scale(map) for scale, map in zip(self.scale, maps, strict=True)]
+
+
+def norms(widths: tuple[int, ...]) -> nn.ModuleList:
+    """A norm for every stage but the last, which comes through the encoder's own."""
+    return nn.ModuleList([*map(ChannelNorm, widths[:-1]), nn.Identity()])
 
 
 def pyramid(dim: int) -> nn.ModuleList:

@@ -62,7 +62,7 @@ class UperNetHead(Head):
         self.smooth = nn.ModuleList([convolution(width, width, 3) for _ in finer])
         self.fuse = convolution((len(finer) + 1) * width, width, 3)
         self.value = nn.Sequential(nn.Dropout2d(dropout), last_layer(width, channels))
-        self.weight = auxiliary
+        self.auxiliary_weight = auxiliary
         if auxiliary:
             self.auxiliary = nn.Sequential(
                 convolution(finer[-1], auxiliary_width, 3),
@@ -80,8 +80,8 @@ class UperNetHead(Head):
         """See `Head`."""
         maps = self.neck(features)
         outputs = [(1.0, resize(self.decode(maps), size))]
-        if self.weight:
-            outputs.append((self.weight, resize(self.auxiliary(maps[-2]), size)))
+        if self.auxiliary_weight:
+            outputs.append((self.auxiliary_weight, resize(self.auxiliary(maps[-2]), size)))
         return outputs
 
     def decode(self, maps: Features) -> Float[Tensor, "b channels h w"]:
