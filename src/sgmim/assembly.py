@@ -27,14 +27,16 @@ from sgmim.objective import Batch, Objective
 from sgmim.optim import adamw
 from sgmim.options import build
 from sgmim.plan import Plan
+from sgmim.prediction import CLASSES
 from sgmim.request import read
+from sgmim.runs import Look
 from sgmim.sources import NO_DATA, completed, make_source
 
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
     "run", "device", "dry_run", "recipe", "license", "track", "init_at_least", "batches.workers",
-    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark", "inference",
-    "encoder.checkpointing", "parallel",
+    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark", "inference", "partial",
+    "test_every", "encoder.checkpointing", "parallel",
 )  # fmt: skip
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
 
@@ -60,8 +62,12 @@ class Run:
     parallel: Parallel
     ema: MovingAverage | None
 
-    def train(self) -> Objective:
-        """Run it to the end, and go on if it has begun; returns what it hands over."""
+    def train(self, look: Look | None = None, epochs: float = 0.0) -> Objective:
+        """Run it to the end, and go on if it has begun; returns what it hands over.
+
+        `look` is called every so many epochs, if any, and at the end.
+        """
+        images = len(self.source)
         recipe = Path(str(self.config.recipe[0])).stem if self.config.recipe else ""
         return runs.train(
             self.objective,
@@ -70,11 +76,12 @@ class Run:
             self.plan,
             self.folder,
             seed=self.config.seed,
-            images=len(self.source),
+            images=images,
             ema=self.ema,
             configuration=self.fingerprint(),
             recipe=self.written(),
             metadata=self._seen()
+            | self._named()
             | {
                 "method": self.name,
                 "recipe": recipe,
@@ -84,6 +91,8 @@ class Run:
             },
             preview=self.preview if distributed.is_main() or is_shared(self.objective) else None,
             track=self.config.track,
+            look=look if epochs else None,
+            look_every=self.plan.steps_of(epochs, images),
         )
 
     def _seen(self) -> dict[str, Any]:
@@ -91,6 +100,11 @@ class Run:
         now = contamination.seen(self.source, self.objective.needs)
         seen = contamination.joined(now, contamination.handed_on(self.config.init))
         return {contamination.KEY: seen} if seen else {}
+
+    def _named(self) -> dict[str, Any]:
+        """The names of the classes that it learns, where its data have any."""
+        names = getattr(self.source, "classes", ()) if self.objective.limits else ()
+        return {CLASSES: list(names)} if names else {}
 
     def written(self) -> str:
         """The configuration as a recipe."""
