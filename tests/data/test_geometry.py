@@ -112,9 +112,10 @@ def test_an_unknown_pixel_leaks_no_number():
     assert torch.equal(ours[~unknown], whole[~unknown])
 
 
-def test_a_sparse_map_stays_as_sparse():
+@pytest.mark.parametrize("name", ["sparse", "depth"])
+def test_a_sparse_map_stays_as_sparse(name):
     sparse = torch.where(torch.rand(1, 100, 100) < 0.1, 1.0, torch.nan)
-    ours = cut({"sparse": sparse}, Crop(0, 0, 100, 100), (50, 50))["sparse"]
+    ours = cut({name: sparse}, Crop(0, 0, 100, 100), (50, 50))[name]
     assert 0.05 < ours.isfinite().float().mean() < 0.15
 
 

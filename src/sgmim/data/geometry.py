@@ -66,7 +66,8 @@ def cut(
     """Crop, resize to `size` (height, width) and flip the image, every map (c, H, W) that lies on
     it and the camera (4,), see pinhole.py.
 
-    Bilinear is antialiased unless told, and what rests on an unknown pixel (NaN) becomes unknown.
+    Bilinear is antialiased unless told, and what rests on an unknown pixel (NaN) becomes unknown; a
+    map of which less than half is known, as a laser's depth, is not interpolated.
     Whatever else does not lie on the image, such as a label, is left as it is.
     """
     done = {
@@ -123,7 +124,7 @@ def _cut(value: Tensor, rule: Rule, crop: Crop, size: tuple[int, int], antialias
     top, left, height, width, *_ = crop
     value = value[:, top : top + height, left : left + width]
     if (height, width) != size:
-        value = _resized(value, size, rule.interpolation, antialias)
+        value = _resized(value, size, _interpolation(value, rule), antialias)
     for flipped, axis, negated in (
         (crop.flip, -1, rule.mirrored),
         (crop.vertical_flip, -2, rule.upended),
@@ -133,6 +134,15 @@ def _cut(value: Tensor, rule: Rule, crop: Crop, size: tuple[int, int], antialias
             for channel in negated:
                 value[channel].neg_()
     return value
+
+
+def _interpolation(value: Tensor, rule: Rule) -> str:
+    """How a map is resized: by its rule, but for one of which little is known, as a laser's depth.
+    What rests on an unknown pixel is unknown, and bilinear would leave nothing of that."""
+    if rule.interpolation == "bilinear" and value.is_floating_point():
+        some = value[:, ::5, ::7]  # every pixel would take as long as to resize them
+        return "nearest" if 2 * some.isnan().sum() > some.numel() else "bilinear"
+    return rule.interpolation
 
 
 def _resized(value: Tensor, size: tuple[int, int], interpolation: str, antialias: bool) -> Tensor:

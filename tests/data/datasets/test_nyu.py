@@ -49,6 +49,14 @@ def test_the_file_itself_may_be_given(labeled):
     assert len(source) == 3
 
 
+def test_one_form_may_be_asked_for_where_both_are_there(tmp_path):
+    trees.nyu_labeled(trees.nyu_folders(tmp_path), count=2, size=(8, 8))
+    forms = {form: Nyu(tmp_path, form=form).expected for form in ("any", "labeled", "folders")}
+    assert forms == {"any": 795, "labeled": 795, "folders": 24_231}
+    with pytest.raises(FileError, match=r"no file .*/nyu_depth_v2_labeled.mat"):
+        Nyu(tmp_path / "sync", form="labeled")
+
+
 def test_another_process_opens_the_file_for_itself(labeled):
     source = Nyu(labeled)
     expected = source.read(0)

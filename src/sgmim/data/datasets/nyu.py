@@ -40,6 +40,7 @@ class Nyu(Dataset):
         root: the folder with the .mat files or with BTS's folders; or the .mat file.
         split: "train" (795 images, or BTS's 24,231) or "test" (654).
         files: of BTS's folders, a list 'IMAGE TRUTH' a line; else splits.mat, if it is elsewhere.
+        form: "labeled" is the .mat file, "folders" are BTS's; "any" is the .mat where it is there.
         depths: of the .mat, "filled" is depth whose holes were painted in, as MultiMAE has it,
             "raw" is what the sensor saw, as BTS and GLPDepth have it (and BTS's folders hold).
         border: images have a blank border: "keep" it; "black" paints it black, as GLPDepth's and
@@ -61,11 +62,13 @@ class Nyu(Dataset):
         split: str = "train",
         *,
         files: Path | None = None,
+        form: Literal["any", "labeled", "folders"] = "any",
         depths: Literal["filled", "raw"] = "filled",
         border: Literal["keep", "black", "cut"] = "keep",
     ):
         self.check_split(split)
-        self.border, self.labeled = border, _labeled(root)
+        self.border = border
+        self.labeled = None if form == "folders" else _labeled(root, needed=form == "labeled")
         if self.labeled:
             root, splits = self.labeled.parent, files or self.labeled.with_name(SPLITS)
             numbers = _numbers(splits, f"{split}Ndxs")
@@ -142,13 +145,14 @@ class Labeled:
         return file
 
 
-def _labeled(root: Path) -> Path | None:
+def _labeled(root: Path, *, needed: bool) -> Path | None:
     """The .mat file that a path is or holds, if any."""
-    if root.suffix == ".mat":
-        if not root.is_file():
-            raise FileError(f"there is no file {root}")
-        return root
-    return root / LABELED if (root / LABELED).is_file() else None
+    path = root if root.suffix == ".mat" else root / LABELED
+    if path.is_file():
+        return path
+    if needed or path == root:
+        raise FileError(f"there is no file {path}")
+    return None
 
 
 def _numbers(path: Path, name: str) -> list[int]:
