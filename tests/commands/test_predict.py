@@ -3,11 +3,13 @@ import pytest
 from PIL import Image
 
 import sgmim as package
+from sgmim.analysis import predictions
 from sgmim.commands.predict import note
 from sgmim.data.stored import read_map, read_note
 from sgmim.errors import ConfigurationError
 from shell import ENCODER, FEW, SCENES, TINY, files, photographs, sgmim
 from test_point_clouds import parsed
+from trees import camvid
 
 FINETUNED = (*ENCODER, *FEW, *SCENES, "--training.steps=2")
 CLASSES = ("finetune", "segmentation", "--task.classes=30", "--head.name=linear")
@@ -87,6 +89,21 @@ def test_what_is_asked_for_is_written_of_classes(classes, tmp_path, photos):
             assert numbers.mode == "L" and np.asarray(numbers).max() < 30
         colors, numbers = pixels(out / "colors" / name), pixels(out / "classes" / name)
         assert len({*map(tuple, colors.reshape(-1, 3))}) == len(np.unique(numbers))
+
+
+def test_the_names_of_classes_travel_with_the_model_to_the_legend(tmp_path, monkeypatch):
+    words = (
+        "finetune", "segmentation", "--task.classes=11", "--head.name=linear", *ENCODER, *FEW,
+        f"--data.dataset={camvid(tmp_path)}", f"--data.root={tmp_path}",
+        "--training.steps=1", "--training.batch=2",
+    )  # fmt: skip
+    assert sgmim(*words, f"--run={tmp_path / 'run'}") == 0
+    names = package.load_task(tmp_path / "run", device="cpu").classes
+    assert names[:4] == ("Sky", "Building", "Pole", "Road") and len(names) == 11
+    told = []
+    monkeypatch.setattr(predictions, "with_legend", lambda sheet, them: told.extend(them) or sheet)
+    assert predict(tmp_path / "run", tmp_path / "val" / "images", tmp_path / "out") == 0
+    assert told and all(text.startswith(names[number]) for number, text in told)
 
 
 def test_more_classes_than_eight_bits_hold_are_kept_in_sixteen(classes):
