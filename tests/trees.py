@@ -59,9 +59,11 @@ def kitti(
     train: dict[str, list[int]] | None = None,
     test: dict[str, list[int]] | None = None,
     suffix: str = ".png",
+    size: tuple[int, int] | None = None,
 ) -> Path:
     """KITTI as its archives unpack (layout A) or as BTS has it (B): drives with frames, which are
-    [5, 6] of two drives to train on, and the first two with ground truth of two to test on."""
+    [5, 6] of two drives to train on, and the first two with ground truth of two to test on. In a
+    `size` other than that of their days they take less time, and no crop."""
     train = train or {"2011_09_26_drive_0001": [5, 6], "2011_09_28_drive_0001": [5, 6]}
     tested = ("2011_09_26_drive_0002", "2011_09_30_drive_0016")
     test = test or {drive: _with_truth(drive)[:2] for drive in tested}
@@ -70,13 +72,13 @@ def kitti(
     )
     for drive, frames in (train | test).items():
         day = drive[:10]
-        height, width = KITTI_SIZE[day]
+        height, width = size or KITTI_SIZE[day]
         depth = np.zeros((height, width))
         depth[::4, ::3] = ramp(height, width)[::4, ::3]  # as sparse as a laser's
         for frame in frames:
             name = f"{frame:010d}"
             image = root / raw / day / f"{drive}_sync/image_02/data/{name}{suffix}"
-            save(image, colored(height, width, frame))
+            save(image, colored(height, width, frame), compress_level=1)
             truth = root / f"{truths}{drive}_sync/proj_depth/groundtruth/image_02/{name}.png"
             save(truth, (depth * 256).astype(np.uint16))
     return root

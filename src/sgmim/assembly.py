@@ -17,6 +17,7 @@ from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
 from sgmim.data.labels import within
+from sgmim.datasets import shortfall
 from sgmim.distributed.parallel import Parallel, is_shared, place
 from sgmim.ema import MovingAverage
 from sgmim.encoders import Encoder, make_encoder
@@ -28,13 +29,14 @@ from sgmim.options import build
 from sgmim.plan import Plan
 from sgmim.prediction import CLASSES
 from sgmim.request import read
+from sgmim.runs import Look
 from sgmim.sources import NO_DATA, completed, make_source
 
 PREVIEWED = 6  # samples on a picture sheet
 FREE = (  # when a run goes on
     "run", "device", "dry_run", "recipe", "license", "track", "init_at_least", "batches.workers",
-    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark", "inference",
-    "encoder.checkpointing", "parallel",
+    "data.cache", "data.cache_gb", "data.benchmark", "test.benchmark", "inference", "partial",
+    "test_every", "encoder.checkpointing", "parallel",
 )  # fmt: skip
 FREE_PLAN = ("log_every", "save_every", "pictures_every", "keep", "compile")
 
@@ -60,8 +62,12 @@ class Run:
     parallel: Parallel
     ema: MovingAverage | None
 
-    def train(self) -> Objective:
-        """Run it to the end, and go on if it has begun; returns what it hands over."""
+    def train(self, look: Look | None = None, epochs: float = 0.0) -> Objective:
+        """Run it to the end, and go on if it has begun; returns what it hands over.
+
+        `look` is called every so many epochs, if any, and at the end.
+        """
+        images = len(self.source)
         recipe = Path(str(self.config.recipe[0])).stem if self.config.recipe else ""
         return runs.train(
             self.objective,
@@ -70,7 +76,7 @@ class Run:
             self.plan,
             self.folder,
             seed=self.config.seed,
-            images=len(self.source),
+            images=images,
             ema=self.ema,
             configuration=self.fingerprint(),
             recipe=self.written(),
@@ -85,6 +91,8 @@ class Run:
             },
             preview=self.preview if distributed.is_main() or is_shared(self.objective) else None,
             track=self.config.track,
+            look=look if epochs else None,
+            look_every=self.plan.steps_of(epochs, images),
         )
 
     def _seen(self) -> dict[str, Any]:
@@ -138,7 +146,7 @@ class Run:
         """The maps that lie on the images, and where they come from if not from the source."""
         live = self.batches.live
         return [
-            *sorted(self.source.has - {"image", "camera"} - live.names),
+            *sorted(self.source.has - {"image", "camera", "frame"} - live.names),
             *(f"{name} (live, from the crop)" for name in live.crop),
             *(f"{name} (live, on the device)" for name in live.device),
         ]
@@ -191,6 +199,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     told = " and ".join(f"{name} {shapes.get(name)}" for name in objective.needs)
     with _checked(f"{part} or encoder", f"with {told} a sample"):
         warned = objective.warnings(preview) if preview else []
+        warned += shortfall(source)
         activations = memory.activations(objective, preview) if preview else 0
     ema = MovingAverage(objective, plan.ema) if plan.ema else None
     for model in (objective, ema.objective) if ema else (objective,):

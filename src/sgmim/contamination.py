@@ -41,6 +41,11 @@ def joined(*found: Mapping[str, Iterable[str]]) -> Seen:
     return {name: sorted({t for each in found for t in each.get(name, ())}) for name in names}
 
 
+def benchmark(source: Source, said: str | None) -> str | None:
+    """What a source is of: what a user said, or what its reader says."""
+    return said or getattr(source, "benchmark", None)
+
+
 def warning(found: Seen, benchmark: str | None) -> str | None:
     """What is to be said of a score on a benchmark, if anything."""
     teachers = found.get((benchmark or "").lower())

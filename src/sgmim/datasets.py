@@ -6,7 +6,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from sgmim.data.datasets.base import Dataset
-from sgmim.data.described import Described, Description
+from sgmim.data.described import Described
+from sgmim.data.descriptions import Description
 from sgmim.data.images import Source
 from sgmim.errors import ConfigurationError, FileError
 from sgmim.mistakes import fits, mistake
@@ -24,7 +25,7 @@ def open_dataset(
     """The reader of a split of a dataset.
 
     Args:
-        name: of a file in data/datasets; or a file in YAML that describes another (described.py).
+        name: of a file in data/datasets; or a file in YAML, see descriptions.py.
         root: the dataset's folder.
         split: which of its splits.
         options: of its reader.
@@ -71,9 +72,9 @@ def read_description(path: Path) -> Description:
         raise ConfigurationError(f"{path} does not describe a dataset: {reason}") from error
 
 
-def shortfall(source: Source) -> str | None:
-    """What is to be said of a source that is not the whole of what it should be."""
+def shortfall(source: Source) -> list[str]:
+    """What is to be told of a source that is not the whole of what it should be."""
     expected = getattr(source, "expected", None)
-    if expected is None or len(source) == expected:
-        return None
-    return f"{len(source):,} samples, where the whole has {expected:,}"
+    if expected in (None, len(source)):
+        return []
+    return [f"these are {len(source):,} samples; the whole split has {expected:,}"]

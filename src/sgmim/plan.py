@@ -110,6 +110,10 @@ class Plan:
         """Steps of the run on so many images."""
         return self.steps or max(1, round(self.epochs * self._epoch(images)))
 
+    def steps_of(self, epochs: float, images: int) -> int:
+        """Steps of some epochs; at least one of any."""
+        return max(1, round(epochs * self._epoch(images))) if epochs else 0
+
     def schedule_for(self, images: int) -> schedules.Schedule:
         """The learning rate of every step."""
         steps, epoch = self.length(images), self._epoch(images)

@@ -61,6 +61,11 @@ def read(
     if command == "finetune":
         parser.add("test", make_source)
         parser.add("inference", Inference)
+        parser.add_argument(
+            "--test_every", type=float, default=0.0,
+            help="epochs between scores while it trains; 0 scores at the end alone",
+        )  # fmt: skip
+        parser.add_argument("--partial", action="store_true", help="score what there is of a split")
     parser.set_defaults(defaults)
     parser.set_defaults(_saved_encoder(parser.read(rest, defaults=False)))
     config = parser.read(rest)

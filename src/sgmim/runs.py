@@ -12,7 +12,7 @@ runs/NAME/
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from sgmim.training import DivergedError
 
 CONFIG = "config.yaml"
 OBJECTIVE = "objective.safetensors"
+Look = Callable[[int, Objective], None]
 
 
 def train(
@@ -56,6 +57,8 @@ def train(
     metadata: dict[str, Any],
     preview: Batch | None = None,
     track: Sequence[str] = (),
+    look: Look | None = None,
+    look_every: int = 0,
 ) -> Objective:
     """Train to the end of the plan, from the newest checkpoint in the folder if there is one.
 
@@ -75,6 +78,9 @@ def train(
         metadata: to be kept in the header of the encoder's file.
         preview: samples to draw pictures of; where the model is shared, on every process.
         track: trackers that are told of the run as well (trackers.py).
+        look: called, on every process, with the steps done and what would be handed over then, in
+            training mode, which it leaves as it is.
+        look_every: steps between two looks; there is one at the end, too.
 
     Raises:
         ConfigurationError: the folder holds a run of another configuration.
@@ -119,6 +125,8 @@ def train(
     with told as telling, listening() as listener, saving, progress(total, start) as advance:
         if preview is not None:
             telling.preview(preview, objective.needs, batches.normalization)
+        if look and 0 < start < total and _due(start, look_every, total):
+            look(start, trained)  # it may have been stopped just before
         for step in steps if start < total else ():
             done = step.number + 1
             stopping = asked(bool(listener))
@@ -137,6 +145,8 @@ def train(
                     telling.picture(done, sheet)
                 if saves:
                     saving.save(done)
+            if look and not stopping and _due(done, look_every, total):
+                look(done, trained)
             if stopping:
                 saving.finish()
                 distributed.barrier()  # whoever leaves first has the others killed

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from sgmim.data.derived import Exchanged, Subset, WithCamera, WithMap
+from sgmim.data.derived import Exchanged, Sized, Subset, WithCamera, WithMap
 from sgmim.data.images import Source
 from sgmim.data.live import Live
+from sgmim.data.stored import Note
 from sgmim.errors import ConfigurationError, DataError
 
 
@@ -37,6 +38,7 @@ def test_they_are_sources_themselves():
         WithMap(Numbers(), "grey", Live(lambda image: image[:, :1])),
         WithCamera(Numbers()),
         Exchanged(Numbers(), "depth"),
+        Sized(Numbers(), 8),
     ):
         assert isinstance(source, Source)
         assert len(source) == len(source.names) == 10
@@ -148,3 +150,47 @@ def test_a_camera_is_the_same_for_every_image_or_assumed_for_its_size():
 def test_a_camera_that_cannot_be_is_refused(options, told):
     with pytest.raises(ConfigurationError, match=told):
         WithCamera(Numbers(), **options)
+
+
+class Room:
+    """One picture, twice as wide as high, whose left half is 0 and far, right half 200 and near."""
+
+    names, has = ["room"], {"image", "depth", "frame"}
+    expected, classes, benchmark, notes = 7, ("a", "b"), "nyu", {"depth": Note(scale=3.0)}
+
+    def __len__(self):
+        return 1
+
+    def read(self, index, needs=None):
+        right = torch.arange(40).expand(1, 20, 40) >= 20
+        return {
+            "image": (200 * right).to(torch.uint8).expand(3, 20, 40),
+            "depth": torch.where(right, 1.0, 9.0),
+            "frame": torch.tensor([20.0, 40.0, 0.0, 0.0]),
+        }
+
+
+def test_another_size_keeps_the_shape_and_the_middle_is_a_square():
+    whole, square = Sized(Room(), 10).read(0), Sized(Room(), 10, 6).read(0)
+    assert whole["image"].shape == (3, 10, 20) and square["depth"].shape == (1, 6, 6)
+    assert torch.equal(square["image"], whole["image"][:, 2:8, 7:13])
+    assert torch.equal(square["depth"], whole["depth"][:, 2:8, 7:13])
+    assert square["depth"][0, 0].tolist()[::5] == [9.0, 1.0]
+    assert torch.equal(square["frame"], Room().read(0)["frame"])
+
+
+@pytest.mark.parametrize("short_side, center", [(0, None), (8, 9), (8, 0)])
+def test_a_square_that_is_not_inside_is_refused(short_side, center):
+    with pytest.raises(ConfigurationError, match="a square of"):
+        Sized(Room(), short_side, center)
+
+
+def test_what_a_source_is_of_is_handed_on():
+    for source in (
+        Subset(Room()),
+        WithMap(Room(), "grey", Live(lambda image: image[:, :1])),
+        WithCamera(Room()),
+        Sized(Room(), 8),
+    ):
+        for fact in ("expected", "classes", "benchmark", "notes"):
+            assert getattr(source, fact) == getattr(Room(), fact)

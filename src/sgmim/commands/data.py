@@ -1,26 +1,32 @@
-"""See what is in a folder of images, pack it for fast loading, check what was packed.
+"""See what is in a folder of images, pack it for fast loading, check datasets and what was packed.
 
     sgmim data scan IMAGES          formats, sizes, colors, broken files, how fast they load
     sgmim data pack IMAGES OUT      images and maps to tar shards: --maps.depth FOLDER
     sgmim data check OUT            whether every byte is what was packed
+    sgmim data check NAME FOLDER    whether a dataset is whole; NAME is kitti, nyu, ade20k or a
+                                    description of one's own in YAML (docs/datasets.md)
 
-'sgmim data scan --help' tells the options of each. OUT is trained on with --data.shards OUT.
+'sgmim data scan --help' tells the options of each. OUT is trained on with --data.shards OUT, a
+dataset with --data.dataset NAME --data.root FOLDER.
 """
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sgmim.data.checking import check
+from sgmim.data.listing import MANIFEST
 from sgmim.data.packing import BROKEN, as_list, pack
 from sgmim.data.scanning import scan
-from sgmim.errors import ConfigurationError, DataError, unknown
+from sgmim.datasets import ROOM, is_description
+from sgmim.errors import ConfigurationError, DataError, listed, unknown
 from sgmim.files import write_bytes, write_text
-from sgmim.options import Parser
+from sgmim.inventory import Shelf, about, inventory
+from sgmim.options import Parser, contents, find
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -94,6 +100,59 @@ def pack_images(arguments: Sequence[str]) -> None:
     print(f"{config.out} is packed{listed}; train on it with --data.shards {config.out}")
 
 
+def check_what(arguments: Sequence[str]) -> None:
+    """Check a dataset, if its name comes first, or what was packed."""
+    name = arguments[0] if arguments else ""
+    if is_description(name) or (name in contents(ROOM) and not (Path(name) / MANIFEST).is_file()):
+        check_dataset(name, arguments[1:])
+    elif len(arguments) > 1 and not any(word.startswith("-") for word in arguments[:2]):
+        raise unknown("dataset", name, contents(ROOM))
+    else:
+        check_packed(arguments)
+
+
+def check_dataset(name: str, arguments: Sequence[str]) -> None:
+    told = about(name)
+    parser = Parser(f"data check {name}", f"Tell what of {told.title} is there, and what is not.")
+    parser.add_argument("root", type=Path, help="the dataset's folder")
+    parser.add_argument("--samples", type=int, default=8, help="of a split, that are read")
+    options: list[str] = []
+    if not is_description(name):
+        options = parser.add_keywords(find(ROOM, name), skip={"root", "split"})
+    if not arguments:
+        raise ConfigurationError(
+            f"sgmim data check {name} FOLDER? {told.title} is to be had from {told.origin}"
+        )
+    config = parser.read(arguments)
+    given = {option: config[option] for option in options if config[option] is not None}
+    print(f"{'dataset':<12} {told.title} in {config.root}")
+    short = []
+    for shelf in inventory(name, config.root, given, config.samples):
+        print("\n".join(f"{title:<12} {line}" for title, line in of_shelf(shelf)))
+        short += [shelf.split] * (not shelf.is_whole)
+    print(f"{'from':<12} {told.origin}\n{'license':<12} {told.license}")
+    if short:
+        raise DataError(f"{told.title} in {config.root} is not whole: see {listed(short)}")
+
+
+def of_shelf(shelf: Shelf) -> Iterator[tuple[str, str]]:
+    """What was found of a split, for people."""
+    whole = "" if shelf.expected is None else f" of {shelf.expected:,}"
+    beside = f"; {shelf.without_truth} more have no ground truth" if shelf.without_truth else ""
+    yield shelf.split, f"{shelf.count:,}{whole} samples{beside}"
+    if shelf.missing:
+        yield "", f"{len(shelf.missing):,} files are missing: {listed(list(shelf.missing), 3)}"
+    if shelf.sizes:
+        sizes = ", ".join(f"{height} x {width}" for height, width in sorted(shelf.sizes)[:3])
+        share = sum(shelf.known) / len(shelf.known)
+        ends = " to ".join(f"{value:.4g}" for value in shelf.values)
+        empty = f"; {shelf.known.count(0)} know nothing" if 0 in shelf.known else ""
+        read = f"{len(shelf.known)} read: {sizes} pixels, {share:.0%} of them known"
+        yield "", f"{read}{', ' * bool(ends)}{ends}{empty}"
+    for fault in shelf.faults[:5]:
+        yield "", fault
+
+
 def check_packed(arguments: Sequence[str]) -> None:
     config = _parser("check", "Check every byte of what was packed.", check).read(arguments)
     faults: list[str] = []
@@ -112,7 +171,7 @@ def check_packed(arguments: Sequence[str]) -> None:
 JOBS: dict[str, Callable[[Sequence[str]], None]] = {
     "scan": scan_images,
     "pack": pack_images,
-    "check": check_packed,
+    "check": check_what,
 }
 
 

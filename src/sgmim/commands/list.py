@@ -1,6 +1,6 @@
-"""List the methods, encoders, knowledge, tasks, datasets and recipes there are.
+"""List the methods, encoders, knowledge, tasks, datasets, protocols and recipes there are.
 
-sgmim list [methods|encoders|knowledge|tasks|heads|datasets|recipes] [PATTERN]
+sgmim list [methods|encoders|knowledge|tasks|heads|datasets|protocols|recipes] [PATTERN]
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from sgmim.datasets import ROOM
 from sgmim.encoders import encoder_names
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.options import HEADS, contents, recipes
+from sgmim.protocols import PROTOCOLS
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,5 +53,6 @@ ROOMS: dict[str, Callable[[], dict[str, str]]] = {
     "tasks": _documented("tasks"),
     "heads": _documented(HEADS),
     "datasets": _documented(ROOM),
+    "protocols": lambda: {name: each.title for name, each in PROTOCOLS.items()},
     "recipes": _recipes,
 }

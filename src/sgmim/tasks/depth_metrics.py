@@ -42,6 +42,8 @@ class DepthMeter:
     `totals` is all there is to it: float64 sums over images, to be added up over processes.
     """
 
+    rising: tuple[str, ...] = ("delta1", "delta2", "delta3")
+
     def __init__(
         self,
         *,
@@ -72,7 +74,7 @@ class DepthMeter:
             raise unknown("region", region, REGIONS)
         self.max_depth, self.min_depth, self.clamp = max_depth, min_depth, clamp
         self.region, self.region_frame, self.scaling = region, region_frame, scaling
-        self.needs = ("frame",) if region_frame == "full" else ()
+        self.needs: tuple[str, ...] = ("frame",) if region_frame == "full" else ()
         # one sum a metric, then the images scored and those without truth
         self.totals = torch.zeros(len(METRICS) + 2, dtype=torch.float64)
 

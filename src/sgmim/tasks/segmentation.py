@@ -50,7 +50,7 @@ class SemanticSegmentation(DensePrediction):
         return self.head(*self.look(image)).float()
 
     def meter(self, **options: Any) -> SegmentationMeter:
-        return SegmentationMeter(**(self.limits | options))
+        return SegmentationMeter(**{**self.limits, **options})
 
     def pictures(self, batch: Batch) -> Pictures:
         said = self.predict(batch["image"]).argmax(dim=1, keepdim=True).float()

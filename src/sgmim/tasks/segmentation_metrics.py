@@ -29,6 +29,7 @@ class SegmentationMeter:
     """
 
     needs: tuple[str, ...] = ()
+    rising: tuple[str, ...] = METRICS
 
     def __init__(self, *, classes: int, names: Sequence[str] = ()):
         """Raises ConfigurationError where there are not as many names as classes, nor none."""

@@ -102,7 +102,7 @@ def read_depth(path: Path, scale: float) -> Float[Tensor, "1 H W"]:
             f"{path} has {len(numbers)} channels of {bits} bits; depth is kept in one of 16, as "
             f"meters times {scale:g}: is it a picture of depth?"
         )
-    return to_values(numbers, scale, hole=0)
+    return to_values(numbers, scale, hole=0.0)
 
 
 def read_labels(path: Path) -> UInt8[Tensor, "1 H W"]:

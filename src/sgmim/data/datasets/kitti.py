@@ -55,7 +55,7 @@ class Kitti(Dataset):
     """
 
     title, benchmark, truth = "KITTI", "kitti", "depth"
-    splits = ("train", "val", "test")
+    splits = ("train", "test")
     license = "CC BY-NC-SA 3.0: not for commercial use"
     origin = (
         "cvlibs.net/datasets/kitti: of 'raw data' the synced and rectified drives (the script "
@@ -71,7 +71,8 @@ class Kitti(Dataset):
         val_drives: int = 0,
         crop: Literal["kb", "none"] = "kb",
     ):
-        self.check_split(split)
+        if split != "val":
+            self.check_split(split)
         folder = Folder(root)
         expected = {"train": eigen.TRAINED, "test": eigen.TESTED}.get(split)
         if files:
@@ -98,7 +99,7 @@ class Kitti(Dataset):
         return sample
 
     def read_truth(self, index: int) -> Float[Tensor, "1 H W"]:
-        return read_depth(self.truth_path(index), scale=256)
+        return read_depth(self.truth_path(index), scale=256.0)
 
     def _corner(self, index: int, height: int, width: int) -> tuple[int, int]:
         if self.crop == "none":
@@ -117,7 +118,9 @@ def _trained(folder: Folder) -> Found:
     for drive in eigen.train_drives():
         truths = _truth_folder(folder, drive)
         frames = sorted(name for name in folder.names(truths) if name.endswith(".png"))
-        for name in frames or ["*.png"]:  # of a drive that is not there at all
+        if not frames:
+            found.missing.append(f"{truths}/*.png")
+        for name in frames:
             found.add(folder, _image(folder, drive, name[:-4]), f"{truths}/{name}")
     return found
 

@@ -11,6 +11,7 @@ as the makers have it, or the folders of BTS, with depth in millimeters:
 """
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,7 +88,7 @@ class Nyu(Dataset):
         if self.labeled:
             depth = self.file.depth(self._number(index))
         else:
-            depth = read_depth(self.truth_path(index), scale=1000)
+            depth = read_depth(self.truth_path(index), scale=1000.0)
         return self._bordered(depth, None)
 
     def _number(self, index: int) -> int:
@@ -177,8 +178,6 @@ def _pairs(folder: Folder, split: str, files: Path | None) -> Found:
 
 def _extra(package: str) -> Any:
     """A package of the extra 'nyu'."""
-    from importlib import import_module
-
     try:
         return import_module(package)
     except ImportError as error:
