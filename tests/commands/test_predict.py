@@ -3,14 +3,16 @@ import pytest
 from PIL import Image
 
 import sgmim as package
+from sgmim.analysis import predictions
 from sgmim.commands.predict import note
 from sgmim.data.stored import read_map, read_note
 from sgmim.errors import ConfigurationError
 from shell import ENCODER, FEW, SCENES, TINY, files, photographs, sgmim
 from test_point_clouds import parsed
+from trees import camvid
 
 FINETUNED = (*ENCODER, *FEW, *SCENES, "--training.steps=2")
-CLASSES = ("finetune", "segmentation", "--task.classes=30", "--head.name=linear")
+CLASSES = (*ENCODER, *FEW, "--task.classes=11", "--head.name=linear", "--training.batch=2")
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +24,23 @@ def depth(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
-    run = tmp_path_factory.mktemp("classes") / "run"
-    assert sgmim(*CLASSES, *FINETUNED, f"--run={run}") == 0
-    return run
+    folder = tmp_path_factory.mktemp("classes")
+    data = (f"--data.dataset={camvid(folder)}", f"--data.root={folder}", "--training.steps=1")
+    assert sgmim("finetune", "segmentation", *CLASSES, *data, f"--run={folder / 'run'}") == 0
+    return folder / "run"
 
 
 @pytest.fixture
-def photos(tmp_path):
+def all_kinds(tmp_path):
     return photographs(tmp_path / "photos")
+
+
+@pytest.fixture
+def photos(all_kinds):
+    """Two of them are enough."""
+    for name in ("grey.jpg", "summer/transparent.png", "summer/print.jpg", "summer/sea/web.webp"):
+        (all_kinds / name).unlink()
+    return all_kinds
 
 
 def predict(run, photos, out, *words):
@@ -45,7 +56,8 @@ def pixels(path):
         return np.asarray(picture)
 
 
-def test_predictions_are_depth_maps_and_sheets_called_as_their_images(depth, tmp_path, photos):
+def test_predictions_are_depth_maps_and_sheets_called_as_their_images(depth, tmp_path, all_kinds):
+    photos = all_kinds
     out = tmp_path / "out"
     assert predict(depth, photos, out) == 0
     assert sorted(path.name for path in out.iterdir()) == ["depth", "sheet"]
@@ -84,9 +96,19 @@ def test_what_is_asked_for_is_written_of_classes(classes, tmp_path, photos):
         assert files(out / kind) == called(photos)
     for name in called(photos):
         with Image.open(out / "classes" / name) as numbers:
-            assert numbers.mode == "L" and np.asarray(numbers).max() < 30
+            assert numbers.mode == "L" and np.asarray(numbers).max() < 11
         colors, numbers = pixels(out / "colors" / name), pixels(out / "classes" / name)
         assert len({*map(tuple, colors.reshape(-1, 3))}) == len(np.unique(numbers))
+
+
+def test_the_names_of_classes_travel_with_the_model_to_the_legend(
+    classes, tmp_path, photos, monkeypatch
+):
+    names, told = package.load_task(classes, device="cpu").classes, []
+    assert names[:4] == ("Sky", "Building", "Pole", "Road") and len(names) == 11
+    monkeypatch.setattr(predictions, "with_legend", lambda sheet, them: told.extend(them) or sheet)
+    assert predict(classes, photos, tmp_path / "out") == 0
+    assert told and all(text.startswith(names[number]) for number, text in told)
 
 
 def test_more_classes_than_eight_bits_hold_are_kept_in_sixteen(classes):
@@ -104,10 +126,10 @@ def test_one_image_is_enough(depth, tmp_path, photos):
 def test_the_model_in_python_says_what_the_command_writes(depth, classes, tmp_path, photos):
     for run, name in ((depth, "depth"), (classes, "classes")):
         assert predict(run, photos, tmp_path / name, "--write=") == 0
-        said = package.load_task(run, device="cpu").predict(photos / "grey.jpg")
-        path = tmp_path / name / name / "grey.png"
+        said = package.load_task(run, device="cpu").predict(photos / "color.jpg")
+        path = tmp_path / name / name / "color.png"
         kept = read_map(path, scale=read_note(path.parent).scale)
-        assert said.shape == kept.shape == (1, 48, 40)
+        assert said.shape == kept.shape == (1, 40, 56)
         assert (said - kept).abs().max() <= 10 / 65535
 
 
@@ -133,7 +155,7 @@ def test_predictions_pass_over_broken_images_and_name_them(depth, tmp_path, phot
     (photos / "grey.jpg").write_bytes(b"no picture")
     assert predict(depth, photos, tmp_path / "out") == 0
     said = capsys.readouterr()
-    assert "grey.jpg" in said.err and "5 of 6 images" in said.out
+    assert "grey.jpg" in said.err and "2 of 3 images" in said.out
     assert "grey.jpg" in (tmp_path / "out" / "depth" / "broken.txt").read_text()
     for path in photos.rglob("*.*"):
         path.write_bytes(b"no picture")

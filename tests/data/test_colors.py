@@ -105,7 +105,7 @@ def test_the_jitter_of_multimae_is_torchvisions_in_any_order(image):
 @pytest.mark.parametrize("name", ["mmseg", "multimae"])
 def test_what_is_grey_stays_grey(name):
     grey = torch.randint(256, (1, 20, 20), dtype=torch.uint8).repeat(3, 1, 1)
-    for index in range(50):
+    for index in range(30):
         ours = changed(draws.key(0, 0, index), grey, name).int()
         assert (ours - ours[:1]).abs().max() <= 1
 
@@ -119,8 +119,9 @@ def test_glp_colors_what_is_grey_as_opencv_does():
 
 @pytest.mark.parametrize(("name", "most"), [("glp", 1 / 8), ("mmseg", 1 / 16), ("multimae", 0.35)])
 def test_as_many_images_are_left_alone_as_told(name, most, image):
-    same = [torch.equal(changed(draws.key(0, 1, i), image, name), image) for i in range(600)]
-    assert sum(same) / 600 == pytest.approx(most, abs=0.05)
+    image = image[:, :8, :8]
+    same = [torch.equal(changed(draws.key(0, 1, i), image, name), image) for i in range(400)]
+    assert sum(same) / 400 == pytest.approx(most, abs=0.06)
 
 
 @pytest.mark.parametrize("name", [name for name in SETS if name != "none"])

@@ -20,13 +20,13 @@ def inside(crop, height, width):
 
 
 def test_a_window_of_kitti_is_copied_from_anywhere_along_its_width():
-    pieces = [random_window(key, 352, 1216, (352, 352)) for key in keys(2000)]
+    pieces = [random_window(key, 352, 1216, (352, 352)) for key in keys(1000)]
     assert {(p.crop.top, p.crop.height, p.crop.width, p.size) for p in pieces} == {
         (0, 352, 352, (352, 352))
     }
     places = torch.tensor([piece.crop.left for piece in pieces]).float()
     assert places.min() < 10 and places.max() > 854
-    assert abs(places.mean() - 432) < 15 and abs(places.std() - 864 / 12**0.5) < 15
+    assert abs(places.mean() - 432) < 25 and abs(places.std() - 864 / 12**0.5) < 25
 
 
 def test_a_window_of_a_short_side_is_that_of_the_resized_image():
@@ -73,13 +73,13 @@ def test_a_jittered_piece_is_drawn_again_until_no_class_fills_it():
     how = Jitter(within=(600, 400), times=(1.0, 1.0))
 
     def mixed(how, classes):
-        pieces = [jittered(key, 400, 600, (200, 200), how, classes) for key in keys(200)]
+        pieces = [jittered(key, 400, 600, (200, 200), how, classes) for key in keys(80)]
         return sum(is_mixed(marks, piece.crop, 0.75) for piece in pieces)
 
     marks = classes
-    assert mixed(how, classes) > 160
-    assert mixed(how, None) < 80
-    assert mixed(Jitter((600, 400), (1.0, 1.0), most=1.0), classes) < 80
+    assert mixed(how, classes) > 64
+    assert mixed(how, None) < 32
+    assert mixed(Jitter((600, 400), (1.0, 1.0), most=1.0), classes) < 32
 
 
 def test_classes_that_are_not_known_do_not_count():

@@ -128,8 +128,14 @@ def test_a_folder_without_images_is_named(tmp_path):
 
 
 def test_a_file_that_is_no_list_is_refused(photos):
-    with pytest.raises(ConfigurationError, match="neither a folder of images nor"):
-        Images(photos / "a.jpg")
+    (photos / "list.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="neither a folder of images, nor an image, nor"):
+        Images(photos / "list.json")
+
+
+def test_one_image_is_a_source_of_itself(photos):
+    one = Images(photos / "a.jpg")
+    assert list(one.names) == ["a.jpg"] and one.read(0)["image"].ndim == 3
 
 
 def test_two_images_must_differ_in_more_than_the_suffix(photos):

@@ -7,8 +7,8 @@ from PIL import Image
 
 from sgmim.data import png
 from sgmim.data.png import encode_png, is_whole
-from sgmim.data.stored import NOTE, map_size, read_map, read_note, read_range
-from sgmim.errors import DataError
+from sgmim.data.stored import NOTE, Note, map_size, read_map, read_note, read_range
+from sgmim.errors import ConfigurationError, DataError
 
 RAMP = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30) * 109
 
@@ -154,3 +154,19 @@ def test_8_bits_are_refused_where_16_were_said(tmp_path, scale):
     with pytest.raises(DataError, match=r"a\.png has 8 bits, .* 16-bit numbers"):
         read_map(tmp_path / "a.png", scale=scale)
     assert read_map(tmp_path / "a.png", scale=255.0).max() == 1
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_numbers_of_eight_bits_and_of_sixteen_come_back(tmp_path, kind, channels):
+    numbers = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (channels, 9, 13), kind)
+    (tmp_path / "map.png").write_bytes(encode_png(numbers))
+    ours = read_map(tmp_path / "map.png", scale=1.0).numpy()
+    assert np.array_equal(ours, numbers)
+    with Image.open(tmp_path / "map.png") as picture:
+        assert channels == 3 or picture.mode == {np.uint8: "L", np.uint16: "I;16"}[kind]
+
+
+def test_maps_of_other_bits_are_refused():
+    with pytest.raises(ConfigurationError, match="8 or 16 bits, not 12"):
+        Note(bits=12)

@@ -28,6 +28,7 @@ from torch import Tensor
 from sgmim.analysis.predictions import ClassDrawing, DepthDrawing
 from sgmim.data.images import Images
 from sgmim.data.listing import stem
+from sgmim.data.png import is_whole
 from sgmim.data.stored import Note, read_map
 from sgmim.errors import ConfigurationError, DataError, unknown
 from sgmim.files import write_whole
@@ -140,14 +141,20 @@ class Pictures:
     def write(self, made: Made) -> None:
         """Make those of an image that are not there yet."""
         name = stem(made.name)
-        missing = [kind for kind in self.kinds if not self._path(kind, name).is_file()]
+        missing = [kind for kind in self.kinds if not self._is_there(kind, name)]
         if not missing:
             return
         image = self.images.read(made.index)["image"]
         scale = note(self.model, self.out).scale
         said = read_map(self.out / self.model.map / f"{name}.png", scale=scale)
         for kind in missing:
-            write_whole(self._path(kind, name), self._content(kind, image, said))
+            # flushed one by one, pictures would take longer to write than to make
+            content, flushed = self._content(kind, image, said), kind == POINTS
+            write_whole(self._path(kind, name), content, flushed=flushed)
+
+    def _is_there(self, kind: str, name: str) -> bool:
+        path = self._path(kind, name)
+        return path.is_file() if kind == POINTS else is_whole(path)
 
     def _path(self, kind: str, name: str) -> Path:
         return self.out / kind / f"{name}.{'ply' if kind == POINTS else 'png'}"

@@ -52,6 +52,8 @@ class Note:
             raise ConfigurationError("scale, low and hole of a map are finite numbers")
         if self.scale is not None and self.scale <= 0:
             raise ConfigurationError(f"the scale of a map is above zero, not {self.scale}")
+        if self.bits not in (8, 16):
+            raise ConfigurationError(f"maps are stored in 8 or 16 bits, not {self.bits}")
 
 
 def read_note(folder: Path) -> Note | None:
