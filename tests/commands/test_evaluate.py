@@ -54,7 +54,7 @@ def test_kitti_is_scored_as_published_by_a_name_and_the_record_says_all(
     words = ("--protocol=kitti_mimd", f"--test.root={kitti}", "--partial")
     record = evaluate("depth", deep, tmp_path / "record.json", *words)
     told = record["protocol"]
-    assert told["name"] == "as kitti_mimd but images 4 (652), size (32, 32) ((352, 352))"
+    assert told["name"] == "as kitti_mimd but images 4 (652), size 32 x 32 (352 x 352)"
     expected = {"region": "garg", "region_frame": "kb", "max_depth": 80.0, "clamp": False}
     assert expected.items() <= told.items()
     shown = {"mode": "shift", "windows": 16, "compat": True, "flip": True, "size": [32, 32]}
@@ -102,7 +102,8 @@ def test_truth_that_is_all_zero_is_counted_and_if_there_is_no_other_an_error(
 ):
     holes = tmp_path / "kitti"
     shutil.copytree(kitti, holes)
-    truths = sorted((holes / "data_depth_annotated").rglob("*.png"))
+    tested = ("2011_09_26_drive_0002_sync", "2011_09_30_drive_0016_sync")
+    truths = [path for drive in tested for path in sorted(holes.rglob(f"{drive}/proj*/**/*.png"))]
     words = ("--protocol=kitti_mimd", f"--test.root={holes}", "--partial", "--inference.windows=4")
     trees.save(truths[0], np.zeros((375, 1242), np.uint16))
     told = evaluate("depth", deep, tmp_path / "record.json", *words)["protocol"]
@@ -150,7 +151,9 @@ def test_label_255_is_no_class_where_that_is_said_and_else_an_error(segmented, t
 def test_a_label_above_the_classes_is_one_clear_message(segmented, tmp_path, capsys):
     assert sgmim("evaluate", "segmentation", segmented, *labelled(tmp_path, 11)) == 65
     error = capsys.readouterr().err
-    assert "11" in error and "0 to 10" in error and error.count("\n") == 1
+    assert (
+        "0.png has the number 11" in error and "of 11 classes" in error and error.count("\n") == 1
+    )
 
 
 def test_labels_that_all_mean_nothing_are_no_score(segmented, tmp_path, capsys):
