@@ -144,3 +144,10 @@ def test_a_description_that_is_none_is_refused(tmp_path):
 def test_a_description_has_no_options(folder):
     with pytest.raises(ConfigurationError, match="has no options"):
         open_dataset(str(folder / "camvid.yaml"), folder, "train", {"crop": "kb"})
+
+
+def test_the_examples_in_the_documentation_can_be_read(tmp_path):
+    text = (Path(__file__).parents[1] / "docs/datasets.md").read_text(encoding="utf-8")
+    examples = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
+    names = [read_description(written(tmp_path, example)).name for example in examples]
+    assert names == ["CamVid", "TUM RGB-D, freiburg1_rpy", "streets"]

@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 
+from recipe_book import IMAGENET, ROOMS, built, first_lines, flat, loaded
 from sgmim.optim import adamw
 from sgmim.options import recipes
 from sgmim.plan import Plan
 from sgmim.request import read
-from test_recipes import IMAGENET, ROOMS, built, first_lines, flat, loaded
 
 CORRECTED = ("vit_tiny", "vit_small", "vit_base", "swin_tiny", "swin_base")
 MILLIONS = dict(zip(CORRECTED, (5.5, 21.6, 85.8, 27.5, 86.7), strict=True))  # of its README

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgmim.encoders.files import load_encoder
+    from sgmim.prediction import load_task
 
-__all__ = ["__version__", "load_encoder"]
+__all__ = ["__version__", "load_encoder", "load_task"]
 __version__ = "0.1.0"
 
 
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from sgmim.encoders.files import load_encoder
 
         return load_encoder
+    if name == "load_task":
+        from sgmim.prediction import load_task
+
+        return load_task
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

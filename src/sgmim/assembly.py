@@ -27,6 +27,7 @@ from sgmim.objective import Batch, Objective
 from sgmim.optim import adamw
 from sgmim.options import build
 from sgmim.plan import Plan
+from sgmim.prediction import CLASSES
 from sgmim.request import read
 from sgmim.runs import Look
 from sgmim.sources import NO_DATA, completed, make_source
@@ -80,6 +81,7 @@ class Run:
             configuration=self.fingerprint(),
             recipe=self.written(),
             metadata=self._seen()
+            | self._named()
             | {
                 "method": self.name,
                 "recipe": recipe,
@@ -98,6 +100,11 @@ class Run:
         now = contamination.seen(self.source, self.objective.needs)
         seen = contamination.joined(now, contamination.handed_on(self.config.init))
         return {contamination.KEY: seen} if seen else {}
+
+    def _named(self) -> dict[str, Any]:
+        """The names of the classes that it learns, where its data have any."""
+        names = getattr(self.source, "classes", ()) if self.objective.limits else ()
+        return {CLASSES: list(names)} if names else {}
 
     def written(self) -> str:
         """The configuration as a recipe."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from sgmim.data.datasets.base import Dataset
-from sgmim.data.described import Described, Description
+from sgmim.data.described import Described
+from sgmim.data.descriptions import Description
 from sgmim.data.images import Source
 from sgmim.errors import ConfigurationError, FileError
 from sgmim.mistakes import fits, mistake
@@ -24,7 +25,7 @@ def open_dataset(
     """The reader of a split of a dataset.
 
     Args:
-        name: of a file in data/datasets; or a file in YAML that describes another (described.py).
+        name: of a file in data/datasets; or a file in YAML, see descriptions.py.
         root: the dataset's folder.
         split: which of its splits.
         options: of its reader.

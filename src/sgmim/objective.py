@@ -1,6 +1,7 @@
 """What a training run optimizes: the contract everything else hangs on."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -26,7 +27,7 @@ class Objective(nn.Module):
     """Turns a batch into losses. Pre-training methods and downstream tasks are both objectives."""
 
     needs: tuple[str, ...] = ("image",)  # names of the maps it must be given
-    limits: Mapping[str, int] = {}  # of maps of class numbers: how many classes there are
+    limits: Mapping[str, int] = MappingProxyType({})  # how many classes maps of them may have
     encoder: Encoder  # what outlives the run: exactly the weights that transfer
 
     def forward(self, batch: Batch) -> Losses:

@@ -88,7 +88,7 @@ def test_a_dataset_that_is_whole_passes_the_check(camvid, capsys):
         "CamVid in",
         "3 of 3 samples",
         "2 of 2 samples",
-        "48 x 64 pixels, 92% of them kno",
+        "48 x 64 pixels, 92% of them",
     ):
         assert said in shown
     assert "somewhere" in shown and "for research" in shown  # whence, and the license

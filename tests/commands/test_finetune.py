@@ -1,14 +1,11 @@
 import json
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 from safetensors import safe_open
 from torch.testing import assert_close
 
 import sgmim as package
-from sgmim.data.stored import read_map, read_note
 from shell import (
     ENCODER,
     FEW,
@@ -198,55 +195,3 @@ def test_weights_that_do_not_fit_the_configuration_are_an_error_of_data(
         (tmp_path / name).write_bytes((run / name).read_bytes())
     assert sgmim("evaluate", "depth", tmp_path, *TEST) == 65
     assert "does not fit" in capsys.readouterr().err
-
-
-def predict(run, photos, out):
-    return sgmim("predict", run, photos, out, "--device=cpu")
-
-
-def test_predictions_are_depth_maps_and_pictures_called_as_their_images(
-    finetuned, tmp_path, photos
-):
-    out = tmp_path / "out"
-    assert predict(finetuned, photos, out) == 0
-    called = sorted(name.rpartition(".")[0] + ".png" for name in files(photos))
-    assert files(out / "pictures") == called
-    assert files(out / "depth") == sorted([*called, "knowledge.json"])
-    note = read_note(out / "depth")
-    for name in called:
-        depth = read_map(out / "depth" / name, scale=note.scale)
-        assert depth.min() >= 0 and 0 < depth.max() <= 10
-        with Image.open(out / "pictures" / name) as picture:
-            assert np.asarray(picture).std() > 0
-    turned = read_map(out / "depth" / "summer" / "sea" / "turned.png")
-    assert turned.shape == (1, 56, 40)
-
-
-def test_predictions_go_on_where_they_were_stopped(finetuned, tmp_path, photos, capsys):
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    assert predict(finetuned, photos, whole) == 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sgmim.commands.predict.sheet", _interrupt)
-        assert predict(finetuned, photos, out) == 130
-    assert predict(finetuned, photos, out) == 0
-    capsys.readouterr()
-    assert predict(finetuned, photos, out) == 0
-    assert files(out) == files(whole)
-    for name in files(whole):
-        assert (out / name).read_bytes() == (whole / name).read_bytes()
-
-
-def test_predictions_pass_over_broken_images_and_name_them(finetuned, tmp_path, photos, capsys):
-    (photos / "grey.jpg").write_bytes(b"no picture")
-    assert predict(finetuned, photos, tmp_path / "out") == 0
-    said = capsys.readouterr()
-    assert "grey.jpg" in said.err and "5 of 6 images" in said.out
-    for path in photos.rglob("*.*"):
-        path.write_bytes(b"no picture")
-    assert predict(finetuned, photos, tmp_path / "other") == 65
-
-
-def test_predictions_are_usable_as_maps(finetuned, tmp_path, photos):
-    assert predict(finetuned, photos, tmp_path / "out") == 0
-    words = (f"--data.images={photos}", f"--data.maps.depth={tmp_path / 'out' / 'depth'}")
-    assert sgmim("pretrain", "sgmim", *TINY, *words, f"--run={tmp_path / 'run'}") == 0

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 import trees
-from sgmim.data.described import Depth, Described, Description, Labels, Split
+from sgmim.data.described import Described
+from sgmim.data.descriptions import Depth, Description, Labels, Split
 from sgmim.errors import ConfigurationError, DataError, FileError
 
 LABELS = np.arange(64)[None].repeat(48, 0) * 12 // 64  # as in trees.camvid: columns of 0 to 11
@@ -71,9 +72,11 @@ def test_depth_is_a_number_by_its_scale_with_holes(tmp_path):
 
 def test_a_split_is_a_folder_a_list_or_a_share(folder):
     (folder / "few.txt").write_text("0002.jpg\n0000\n\n")
+    (folder / "pairs.txt").write_text("0001.jpg val/labels/0001.png 7\n0000.jpg None\n")
     splits = {
         "val": Split(),
         "few": Split(folder="train", list="few.txt"),
+        "pairs": Split(folder="train", pairs="pairs.txt"),
         "early": Split(folder="train", part=(0.0, 0.7)),
         "late": Split(folder="train", part=(0.7, 1.0)),
     }
@@ -81,6 +84,7 @@ def test_a_split_is_a_folder_a_list_or_a_share(folder):
     assert names == {
         "val": ["val/images/0000.jpg", "val/images/0001.jpg"],
         "few": ["train/images/0002.jpg", "train/images/0000.jpg"],
+        "pairs": ["train/images/0001.jpg"],
         "early": ["train/images/0000.jpg", "train/images/0001.jpg"],
         "late": ["train/images/0002.jpg"],
     }
@@ -118,6 +122,17 @@ def test_what_is_not_there_is_refused(folder, told, said):
         described(folder, **told)
 
 
+def test_a_share_is_of_all_images_whatever_is_missing(folder):
+    """So nothing that was to be tested on is trained on where a file is lost."""
+    (folder / "train/labels/0001.png").unlink()
+    splits = {
+        "early": Split(folder="train", part=(0.0, 0.7)),
+        "late": Split(folder="train", part=(0.7, 1.0)),
+    }
+    assert described(folder, "early", splits=splits).names == ["train/images/0000.jpg"]
+    assert described(folder, "late", splits=splits).names == ["train/images/0002.jpg"]
+
+
 def test_two_images_of_one_name_are_refused(folder):
     trees.save(folder / "train/images/0000.png", trees.colored(48, 64))
     with pytest.raises(DataError, match=r"two files in .* are called 0000"):
@@ -130,8 +145,9 @@ def test_two_images_of_one_name_are_refused(folder):
         ({}, "either labels or depth"),
         ({"labels": Labels("x"), "depth": Depth("x")}, "either labels or depth"),
         ({"labels": Labels("x")}, "names of their classes"),
-        ({"depth": Depth("x", scale=0.0)}, "above zero"),
-        ({"depth": Depth("x"), "splits": {"a": Split(part=(0.5, 0.5))}}, "a part is two shares"),
+        ({"depth": Depth("../x")}, "'../x' leads out"),
+        ({"depth": Depth("x"), "images": "/x"}, "'/x' leads out"),
+        ({"depth": Depth("x"), "splits": {"a": Split(list="a/../../b")}}, "leads out"),
         (
             {"labels": Labels("x", colors={"sky": ((0, 0, 0),)}), "classes": ("road",)},
             "other classes",
@@ -141,3 +157,25 @@ def test_two_images_of_one_name_are_refused(folder):
 def test_a_description_that_makes_no_sense_is_refused(told, said):
     with pytest.raises(ConfigurationError, match=said):
         Description(**{"name": "mine", "images": "x", "splits": {}} | told)
+
+
+@pytest.mark.parametrize(
+    "kind, told, said",
+    [
+        (Depth, {"folder": "x", "scale": 0.0}, "above zero"),
+        (Split, {"part": (0.5, 0.5)}, "a part is two shares"),
+        (Labels, {"folder": "x", "ignore": (256,)}, "numbers from 0 to 255"),
+        (Labels, {"folder": "x", "colors": {"sky": ((0, 0, -1),)}}, "numbers from 0 to 255"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(kind, told, said):
+    with pytest.raises(ConfigurationError, match=said):
+        kind(**told)
+
+
+def test_a_picture_in_colors_is_no_depth(tmp_path):
+    trees.sensor(tmp_path)
+    trees.save(tmp_path / "depth/0000.png", trees.colored(48, 64))
+    told = Description("mine", "rgb", {"all": Split()}, depth=Depth("depth"))
+    with pytest.raises(DataError, match=r"depth/0000.png has 3 channels; depth has one"):
+        Described(told, tmp_path, "all").read(0)

@@ -1,6 +1,6 @@
 """A sheet of pictures to look at: a row for every sample, a column for every kind of picture."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from math import ceil, isnan, nan
 
@@ -23,15 +23,19 @@ Range = tuple[float, float]  # the values at the two ends of the colors; NaN if 
 
 
 def sheet(
-    pictures: Pictures, *, shared: Sequence[Sequence[str]] | None = None, tile: int = 128
+    pictures: Pictures,
+    *,
+    shared: Sequence[Sequence[str]] | None = None,
+    ranges: Mapping[str, Range] | None = None,
+    tile: int = 128,
 ) -> Image.Image:
     """All the pictures on one, each below its name.
 
     Pictures of three channels are colors in [0, 1]. Those of one are maps, each above the scale of
     its colors. NaN is left grey. Within a row, maps that belong together have the same scale: those
     that `shared` lists together; by default those whose names end in the same word, but for what
-    follows a comma: "depth", "predicted depth", "depth, shown". Pictures are enlarged without blur,
-    to at least `tile` pixels a side.
+    follows a comma: "depth", "predicted depth", "depth, shown". For those in `ranges` it is told.
+    Pictures are enlarged without blur, to at least `tile` pixels a side.
 
     Raises:
         DataError: a picture has neither one channel nor three.
@@ -46,10 +50,10 @@ def sheet(
         write_title(paper, title, (GAP + across * column, top))
     for row in range(rows):
         sample = {name: picture[row].detach().float().cpu() for name, picture in pictures.items()}
-        ranges = value_ranges(sample, shared)
+        ends = value_ranges(sample, shared) | dict(ranges or {})
         for column, (name, picture) in enumerate(sample.items()):
             corner = GAP + across * column, top + down * row
-            draw_tile(paper, picture, corner, size, ranges.get(name))
+            draw_tile(paper, picture, corner, size, ends.get(name))
     return paper
 
 

@@ -1,73 +1,169 @@
 """Predict for any images, and draw what was predicted.
 
-    sgmim predict RUN IMAGES OUT
+    sgmim predict RUN IMAGES OUT --write colors,overlay,sheet,points
 
-Writes, under each image's name, OUT/depth/NAME.png (16 bit, see knowledge.json there) and
-OUT/pictures/NAME.png (image and prediction side by side). May be stopped, and goes on.
+IMAGES is a folder (of photos, or of the frames of a video), a list, or one image. In OUT there is,
+under each image's name:
+
+    depth/NAME.png      meters, in 16 bits: see knowledge.json there
+    classes/NAME.png    or numbers of classes, in 8 bits; in 16 where there are more than 255
+    colors/NAME.png     the same in colors
+    overlay/NAME.png    laid over the image
+    sheet/NAME.png      beside the image, with a scale or the names of classes
+    points/NAME.ply     depth as a cloud of points, as --camera or --field_of_view sees them
+
+May be stopped, and goes on. Broken images are left out, and listed in broken.txt beside the maps.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
-from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
-from sgmim.analysis.pictures import sheet
-from sgmim.data.geometry import normalize
+from sgmim.analysis.predictions import ClassDrawing, DepthDrawing
 from sgmim.data.images import Images
 from sgmim.data.listing import stem
 from sgmim.data.stored import Note, read_map
-from sgmim.errors import DataError
+from sgmim.errors import ConfigurationError, DataError, unknown
 from sgmim.files import write_whole
-from sgmim.finished import Finished, open_run
+from sgmim.inference import Inference
 from sgmim.knowledge.maker import Function
-from sgmim.knowledge.maps import make
-from sgmim.objective import Task
+from sgmim.knowledge.maps import Made, make
 from sgmim.options import Parser
+from sgmim.pinhole import Lens
+from sgmim.point_clouds import as_ply, cloud
+from sgmim.prediction import Predictor, load_task
 from sgmim.tasks.depth import DepthEstimation
+
+PICTURES = ("colors", "overlay", "sheet")
+POINTS = "points"
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = Parser("predict", "Predict for any images, and draw what was predicted.")
     parser.add_argument("run", type=Path, help="folder of a finished 'sgmim finetune'")
-    parser.add_argument("images", type=Path, help="a folder of images, or a list")
+    parser.add_argument("images", type=Path, help="a folder of images, a list, or an image")
     parser.add_argument("out", type=Path, help="where predictions go")
+    parser.add_argument(
+        "--write", type=str, default="sheet",
+        help="what, besides the maps: colors,overlay,sheet,points",
+    )  # fmt: skip
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
-    config = parser.read(arguments)
-    run, images = open_run(config.run, "finetune", device=config.device), Images(config.images)
-    task = cast(DepthEstimation, run.objective)  # the only task there is
-    note = Note(
-        name=run.name,
-        meaning="meters along the optical axis",
-        source=str(config.run),
-        scale=65535 / task.max_depth,
-        direction="far_high",
+    parser.add_argument(
+        "--camera", type=tuple[float, float, float, float] | None, default=None,
+        help="of points: focal length across and down, middle across and down, in pixels",
+    )  # fmt: skip
+    parser.add_argument(
+        "--field_of_view", type=float | None, default=None,
+        help="of points, where there is no camera: degrees along an image's longer side",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ends", type=tuple[float, float] | None, default=None,
+        help="meters at the ends of the colors; each image's own if not given",
+    )  # fmt: skip
+    parser.add_argument(
+        "--names", type=str, nargs="*", default=[], help="of classes, if the run does not know them"
     )
-    device = next(task.parameters()).device
+    parser.add("inference", Inference)
+    config = parser.read(arguments)
+    changed = parser.read(arguments, defaults=False).get("inference")  # else as the run has it
+    model = load_task(config.run, device=config.device, **(changed.as_dict() if changed else {}))
+    images = Images(config.images)
+    lens = Lens(config.camera, config.field_of_view)
+    pictures = Pictures(
+        model, images, config.out, chosen(config.write, model), lens, config.ends, config.names
+    )
+    maker = Function(lambda image: model.answer(model(image)).float(), note(model, config.run))
+    making = make(
+        maker, images, config.out / model.map, batch=1, precision="fp32", device=model.device
+    )
     broken = 0
-    maker = Function(partial(predict, run), note)
-    making = make(maker, images, config.out / run.name, batch=1, precision="fp32", device=device)
-    for item in making:
-        name = f"{stem(item.name)}.png"
-        picture = config.out / "pictures" / name
-        if item.error:
-            print(f"left out: {item.error}", file=sys.stderr)
+    for made in making:
+        if made.error:
+            print(f"left out: {made.error}", file=sys.stderr)
             broken += 1
-        elif not picture.is_file():
-            image = images.read(item.index)["image"][None] / 255
-            said = read_map(config.out / run.name / name, scale=note.scale)[None]
-            drawn = sheet({"image": image, run.name: said})
-            write_whole(picture, partial(drawn.save, format="PNG"))
+        else:
+            pictures.write(made)
     print(f"{config.out}: {len(images) - broken} of {len(images)} images")
     if broken == len(images):
         raise DataError(f"none of the {len(images)} images could be read")
 
 
-def predict(run: Finished, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 1 H W"]:
-    """What a model says of an image in [0, 1], as large as that."""
-    task = cast(Task, run.objective)
-    shown = normalize(255 * image, run.normalization)
-    return run.inference(task.predict, shown, task.encoder.image_size)
+def chosen(words: str, model: Predictor) -> tuple[str, ...]:
+    """What is to be written besides the maps, from words such as "colors,points".
+
+    Raises:
+        ConfigurationError: one of them is not to be had of this model.
+    """
+    kinds = (*PICTURES, POINTS) if model.map == "depth" else PICTURES
+    asked = [word for word in words.replace(",", " ").split() if word != model.map]
+    for word in asked:
+        if word == POINTS and POINTS not in kinds:
+            raise ConfigurationError(f"points are made of depth, and {model.name} predicts none")
+        if word not in kinds:
+            raise unknown("kind of picture", word, kinds)
+    return tuple(asked)
+
+
+def note(model: Predictor, run: Path) -> Note:
+    """What the numbers of the maps mean."""
+    shown = ", ".join(f"{name} {value}" for name, value in model.inference.protocol().items())
+    if classes := model.task.limits.get("classes"):
+        return Note(
+            name=model.map, meaning="numbers of classes, from 0", source=str(run), version=shown,
+            kind="class", scale=1.0, bits=8 if classes <= 255 else 16,
+        )  # fmt: skip
+    depth = cast(DepthEstimation, model.task)
+    return Note(
+        name=model.map, meaning="meters along the optical axis", source=str(run), version=shown,
+        kind="metric", scale=65535 / depth.max_depth, direction="far_high",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is made of the maps, a folder of `out` for each kind."""
+
+    model: Predictor
+    images: Images
+    out: Path
+    kinds: tuple[str, ...]
+    lens: Lens
+    ends: tuple[float, float] | None = None
+    names: Sequence[str] = field(default_factory=tuple)
+
+    def write(self, made: Made) -> None:
+        """Make those of an image that are not there yet."""
+        name = stem(made.name)
+        missing = [kind for kind in self.kinds if not self._path(kind, name).is_file()]
+        if not missing:
+            return
+        image = self.images.read(made.index)["image"]
+        scale = note(self.model, self.out).scale
+        said = read_map(self.out / self.model.map / f"{name}.png", scale=scale)
+        for kind in missing:
+            write_whole(self._path(kind, name), self._content(kind, image, said))
+
+    def _path(self, kind: str, name: str) -> Path:
+        return self.out / kind / f"{name}.{'ply' if kind == POINTS else 'png'}"
+
+    def _content(self, kind: str, image: Tensor, said: Tensor) -> Callable[[BinaryIO], object]:
+        """What writes one of them."""
+        if kind == POINTS:
+            height, width = image.shape[-2:]
+            vertices = cloud(said, image, self.lens.camera(height, width))
+            told = f"meters: x right, y down, z forward; camera {self.lens}"
+            return lambda file: file.write(as_ply(vertices, told))
+        drawing = self.drawing(image / 255, said)
+        drawn: Image.Image = getattr(drawing, kind)()
+        return partial(drawn.save, format="PNG")
+
+    def drawing(self, image: Tensor, said: Tensor) -> DepthDrawing | ClassDrawing:
+        if self.model.map == "depth":
+            return DepthDrawing(image, said, self.ends)
+        return ClassDrawing(image, said, self.names or self.model.classes)

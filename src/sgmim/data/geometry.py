@@ -184,7 +184,7 @@ def mean_color(name: str) -> UInt8[Tensor, "3"]:
 def normalize(image: Real[Tensor, "b 3 H W"], name: str = "imagenet") -> Float[Tensor, "b 3 H W"]:
     """Colors from 0 to 255 to what an encoder is fed: (color / 255 - mean) / deviation."""
     mean, deviation = _statistics(name, image.device)
-    if image.is_cuda:
+    if image.is_cuda or image.requires_grad:
         return (image / 255).sub_(mean).div_(deviation)  # in place: a third of the memory
     normal = torch.empty(image.shape)
     for one, out in zip(image, normal, strict=True):  # one fits into the cache: a third of the time

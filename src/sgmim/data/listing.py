@@ -16,7 +16,8 @@ MANIFEST = "shards.json"  # what a folder of packed images has
 
 
 def find_images(images: Path, root: Path | None = None) -> tuple[str, Names]:
-    """A folder, and the path from there of each image below it, or in the list that `images` is.
+    """A folder, and the path from there of each image below it, or in the list that `images` is;
+    or the one image that it is.
 
     A list is .txt with a path a line, or .csv with paths in its first column and maybe a header.
     Its paths start at `root`, which is its own folder if not given, and do not lead out of there:
@@ -35,8 +36,12 @@ def find_images(images: Path, root: Path | None = None) -> tuple[str, Names]:
     elif images.is_file() and images.suffix.lower() in (".txt", ".csv"):
         folder = os.path.abspath(root or images.parent)
         parts = _read_list(images, folder)
+    elif images.is_file() and images.suffix.lower() in decoding.SUFFIXES:
+        folder, parts = os.path.abspath(images.parent), iter([os.path.splitext(images.name)])
     elif images.is_file():
-        raise ConfigurationError(f"{images} is neither a folder of images nor a .txt or .csv list")
+        raise ConfigurationError(
+            f"{images} is neither a folder of images, nor an image, nor a .txt or .csv list"
+        )
     else:
         raise FileError(f"there is no folder or list {images}")
     hashes = array("q")  # of the paths without suffix: of millions, a tenth of their memory

@@ -39,6 +39,7 @@ class Note:
     hole: float | None = None  # the stored number that says: nothing is known here
     direction: str | None = None  # of depth: "near_high" or "far_high"
     kind: str | None = None  # "inverse", "relative" or "metric" depth, "normal", "class", "points"
+    bits: int = 16  # of the numbers in the files
     per_image: bool = False  # stretched over a range of each map's own, which its file keeps
     license: str | None = None  # of what made them
     accepted: bool = False  # somebody has taken that license, which is not permissive, on himself
@@ -66,7 +67,7 @@ def parse_note(text: str) -> Note:
     """The note that a text is. Raises all kinds where it is broken."""
     found = dict(json.loads(text, parse_int=float))
     found["trained_on"] = tuple(found.get("trained_on", ()))
-    found["max_side"] = int(found.get("max_side", 0))
+    found |= {name: int(found[name]) for name in ("max_side", "bits") if name in found}
     return Note(**{field.name: found[field.name] for field in fields(Note) if field.name in found})
 
 

@@ -118,6 +118,8 @@ def place(
     Raises:
         ConfigurationError: the processes cannot be grouped as asked.
     """
+    if distributed.world() > 1 and device.type == "cuda":  # elsewhere torch cannot
+        synchronize(model)
     in_bf16 = how.gathers_bf16(device, precision)
     if how.strategy == "ddp" or distributed.world() == 1:
         model.to(device)
@@ -136,6 +138,14 @@ def place(
     for method in ("pictures", "predict"):  # entered from outside as forward is
         if hasattr(model, method):
             register_fsdp_forward_method(model, method)
+
+
+def synchronize(model: nn.Module) -> None:
+    """Let the batch norms that ask for it count the images of all processes."""
+    for parent in list(model.modules()):
+        for name, norm in parent.named_children():
+            if getattr(norm, "synchronized", False):
+                setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(norm))
 
 
 def compile_(model: Objective) -> None:

@@ -9,9 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from conftest import close, close_gradient, golden, official, tiny
+from sgmim.distributed.parallel import synchronize
 from sgmim.encoders import make_encoder
 from sgmim.encoders.weights import load_into
 from sgmim.errors import ConfigurationError
+from sgmim.tasks.heads.deconv import DeconvHead
 from sgmim.tasks.heads.upernet import UperNetHead
 
 OURS = (  # what they call the parts of the head
@@ -128,6 +130,19 @@ def test_one_image_pooled_to_one_cell_cannot_be_learned_from_and_it_says_so():
         head.trained(features, encoder.image_size)
     assert UperNetHead(encoder, 2, width=8, pool_scales=(2, 3)).trained(features, (64, 96))
     assert head.eval()(features, (64, 96)).isfinite().all()
+
+
+def test_on_several_gpus_its_norms_are_those_of_all_and_its_weights_what_they_were():
+    head = UperNetHead(tiny("swin"), 5, width=8)
+    before = dict(head.named_parameters())
+    count = sum(isinstance(module, nn.BatchNorm2d) for module in head.modules())
+    synchronize(head)
+    assert sum(isinstance(module, nn.SyncBatchNorm) for module in head.modules()) == count
+    assert all(before[name] is now for name, now in head.named_parameters())
+
+    deconvolutions = DeconvHead(tiny("swin"))  # trained with each GPU's own
+    synchronize(deconvolutions)
+    assert not any(isinstance(m, nn.SyncBatchNorm) for m in deconvolutions.modules())
 
 
 @pytest.mark.parametrize(

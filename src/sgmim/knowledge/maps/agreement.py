@@ -30,7 +30,7 @@ def described(note: Note) -> Note:
         )
     return replace(
         note, name=f"{note.name}_confidence", meaning=MEANINGS.get(note.kind, MEANINGS[None]),
-        scale=65535.0, low=0.0, hole=None, direction=None, kind=None, per_image=False,
+        scale=65535.0, low=0.0, bits=16, hole=None, direction=None, kind=None, per_image=False,
     )  # fmt: skip
 
 

@@ -162,6 +162,7 @@ class Job:
 
 def _encoded(made: Map, note: Note) -> bytes:
     assert note.scale is not None, "see canonical.described"
-    numbers = to_numbers(made.values, note.scale, note.low, note.hole).numpy().astype(np.uint16)
+    most, kind = (255, np.uint8) if note.bits == 8 else (65535, np.uint16)
+    numbers = to_numbers(made.values, note.scale, note.low, note.hole, most).numpy().astype(kind)
     told = {"range": f"{made.low:.9g} {made.high:.9g}"} if note.kind in STRETCHED else None
     return encode_png(numbers, told)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sgmim.encoders.base import Encoder
+from sgmim.errors import ConfigurationError
 
 Features = list[Float[Tensor, "b _ _ _"]]  # feature maps, the finest first
 
@@ -53,3 +54,12 @@ class Head(nn.Module):
 
 # A kind of head, called with (encoder, channels); partial(DPTHead, readout="add") has options.
 HeadMaker = Callable[..., Head]
+
+
+def only_depth(head: str, channels: int) -> None:
+    """Raise ConfigurationError where a head that can say but one number a pixel is to say more."""
+    if channels != 1:
+        raise ConfigurationError(
+            f"the head {head} reads depth, one number a pixel, and not {channels}: take another, "
+            "as upernet; see 'sgmim list heads'"
+        )

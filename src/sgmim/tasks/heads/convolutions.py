@@ -1,28 +1,30 @@
 """Convolutions and norms that more than one head is built of."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from jaxtyping import Float
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgmim.errors import ConfigurationError
 
 
-class BatchNorm(nn.SyncBatchNorm):
-    """Batch norm over the images of all processes of a run on GPUs, as mmsegmentation trains its
-    heads; on other devices, where torch cannot, over those of its own process."""
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that says what it lacks; over the images of all processes of a run on GPUs, as
+    mmsegmentation trains its heads (see distributed.parallel.synchronize)."""
+
+    synchronized: ClassVar[bool] = True
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Raises ConfigurationError where there is one number a channel to learn from."""
-        shared = input.is_cuda and distributed.is_initialized() and distributed.get_world_size() > 1
-        if self.training and not shared and input.shape[0] * input.shape[2:].numel() == 1:
+        if self.training and input.shape[0] * input.shape[2] * input.shape[3] == 1:
             raise ConfigurationError(
                 "one image has only one number a channel where it is pooled to a single cell, and "
                 "a batch norm needs two: train on batches of 2 images or more a process, or leave "
                 "1 out of head.pool_scales"
             )
-        return super().forward(input) if shared else nn.BatchNorm2d.forward(self, input)  # type: ignore[arg-type]
+        return super().forward(input)
 
 
 class ChannelNorm(nn.LayerNorm):
