@@ -10,6 +10,7 @@ from sgmim import distributed
 from sgmim.data.batches import in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
+from sgmim.data.labels import within
 from sgmim.distributed.parallel import is_shared, let_go
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.inference import Inference
@@ -58,6 +59,7 @@ def evaluate(
     together = distributed.world() > 1 and not is_shared(task)
     share = _own_share(source) if together else source
     if share is not None:
+        share = within(share, task.limits)
         _measure(task, share, meter, normalization, inference, batch, workers, told)
     let_go(task)
     if together:

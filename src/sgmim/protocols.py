@@ -5,7 +5,7 @@ that was made otherwise in one point says in which.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,7 @@ class Protocol:
         asked = {name: value for name, value in asked.items() if name != "options"}
         pairs = [(name, made.get(name), value) for name, value in asked.items()]
         if self.size:
-            pairs.append(("size", made["size"], self.size))
+            pairs.append(("size", by(made["size"]), by(self.size)))
         ours, theirs = (
             _reader_options(self.test["dataset"], o.get("options")) for o in (made, self.test)
         )
@@ -98,6 +98,11 @@ def settings(
     own = {name: value for name, value in made.items() if name != "inference"}
     shown = made["inference"] | {"size": tuple(made["inference"]["size"])}
     return data | own | shown | {"images": made["images_found"], "drawn": drawn}
+
+
+def by(size: Sequence[int]) -> str:
+    """A size as people write it."""
+    return " x ".join(map(str, size))
 
 
 def _of(dataset: str | None) -> list[str]:

@@ -17,6 +17,7 @@ from sgmim.encoders.files import read_header
 from sgmim.errors import FileError
 from sgmim.files import write_text
 from sgmim.objective import Task
+from sgmim.protocols import by
 from sgmim.runs import OBJECTIVE
 
 SCHEMA = 1  # of the record
@@ -69,17 +70,18 @@ def told(task: Task, made: Record) -> str:
     scores, protocol = made["scores"], dict(made["protocol"])
     found, expected = protocol.pop("images_found"), protocol.pop("images_expected")
     without, name = protocol.pop("images_without_truth"), protocol.pop("name")
-    classes, inference = protocol.pop("iou", {}), protocol.pop("inference")
+    classes, inference = protocol.pop("iou", {}), dict(protocol.pop("inference"))
+    scored, size = protocol.pop("images"), by(inference.pop("size"))
     lines = [f"{score:<12} {scores[score]:.4f}" for score in task.metrics if score in scores]
     if len(classes) <= SHOWN:
         lines += [f"  {kind:<22} {_share(iou)}" for kind, iou in classes.items()]
     of = f" of {expected}" if expected is not None else ""
-    said = [*protocol.items(), *inference.items()]
+    said = [*protocol.items(), *inference.items(), ("size", size)]
     return "\n".join(
         [
             *lines,
             f"protocol     {name}",
-            f"images       images found {found}{of}, {without} without truth",
+            f"images       images found {found}{of}, scored {scored}, without truth {without}",
             f"made with    {', '.join(f'{key} {value}'.replace('_', ' ') for key, value in said)}",
             f"weights      step {made['step']}, sha256 {made['checkpoint']['sha256'][:16]}...",
         ]

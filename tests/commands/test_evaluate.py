@@ -13,19 +13,28 @@ from shell import ENCODER, FEW, SCENES, handed_over, sgmim
 
 DEPTH = ("finetune", "depth", "--head.width=8", "--task.max_depth=80", *ENCODER, *FEW, *SCENES)
 TEST = ("--test.scenes=6", "--test.scene_size=32")
-FOUR = (*FEW, "--training.save_every=1", "--test_every=0.4", *TEST)  # 0.4 of 3 steps, an epoch
+EVERY = ("--training.save_every=1", "--test_every=0.4", *TEST)  # an epoch has 3 steps
 
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory):
     run = tmp_path_factory.mktemp("deep") / "run"
-    assert sgmim(*DEPTH, "--training.steps=1", f"--run={run}") == 0
+    assert sgmim(*DEPTH, *TEST, f"--run={run}") == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """The same run, scored after every step."""
+    run = tmp_path_factory.mktemp("watched") / "run"
+    assert sgmim(*DEPTH, *EVERY, f"--run={run}") == 0
     return run
 
 
 @pytest.fixture(scope="module")
 def kitti(tmp_path_factory):
-    return trees.kitti(tmp_path_factory.mktemp("kitti"), train={})
+    test = {"2011_09_26_drive_0002": [69], "2011_09_30_drive_0016": [11]}
+    return trees.kitti(tmp_path_factory.mktemp("kitti"), test=test)
 
 
 @pytest.fixture(scope="module")
@@ -54,20 +63,20 @@ def test_kitti_is_scored_as_published_by_a_name_and_the_record_says_all(
     words = ("--protocol=kitti_mimd", f"--test.root={kitti}", "--partial")
     record = evaluate("depth", deep, tmp_path / "record.json", *words)
     told = record["protocol"]
-    assert told["name"] == "as kitti_mimd but images 4 (652), size (32, 32) ((352, 352))"
+    assert told["name"] == "as kitti_mimd but images 2 (652), size 32 x 32 (352 x 352)"
     expected = {"region": "garg", "region_frame": "kb", "max_depth": 80.0, "clamp": False}
     assert expected.items() <= told.items()
     shown = {"mode": "shift", "windows": 16, "compat": True, "flip": True, "size": [32, 32]}
     assert told["inference"] == shown
-    assert (told["images_found"], told["images_expected"]) == (4, 652)
+    assert (told["images_found"], told["images_expected"]) == (2, 652)
     weights = (deep / "objective.safetensors").read_bytes()
     assert record["checkpoint"]["sha256"] == hashlib.sha256(weights).hexdigest()
-    assert record["step"] == 1 and record["command"].startswith(f"sgmim evaluate depth {deep}")
+    assert record["step"] == 4 and record["command"].startswith(f"sgmim evaluate depth {deep}")
     assert all(np.isfinite(list(record["scores"].values())))
     said = capsys.readouterr().out
     for line in (
         "protocol     as kitti_mimd but",
-        "images found 4 of 652",
+        "images found 2 of 652",
         "region garg",
         "sha256",
     ):
@@ -77,21 +86,14 @@ def test_kitti_is_scored_as_published_by_a_name_and_the_record_says_all(
 def test_options_beside_a_protocol_take_precedence_and_change_its_name(deep, kitti, tmp_path):
     words = ("--protocol=kitti_bts", f"--test.root={kitti}", "--partial", "--score.region=eigen")
     told = evaluate("depth", deep, tmp_path / "record.json", *words)["protocol"]
-    assert told["name"] == "as kitti_bts but region eigen (garg), images 4 (652)"
+    assert told["name"] == "as kitti_bts but region eigen (garg), images 2 (652)"
     assert told["region_frame"] == "full" and told["inference"]["mode"] == "whole"
-
-
-def test_other_pixels_are_scored_in_the_full_frame(deep, kitti, tmp_path):
-    words = ("--protocol=kitti_bts", f"--test.root={kitti}", "--partial")
-    full = evaluate("depth", deep, tmp_path / "full.json", *words)
-    kb = evaluate("depth", deep, tmp_path / "kb.json", *words, "--score.region_frame=kb")
-    assert full["scores"]["rmse"] != kb["scores"]["rmse"]
 
 
 def test_a_split_that_is_not_complete_is_an_error(deep, kitti, capsys):
     words = ("--protocol=kitti_mimd", f"--test.root={kitti}")
     assert sgmim("evaluate", "depth", deep, *words) == 65
-    assert "4 images were found to test on, and this split has 652" in capsys.readouterr().err
+    assert "2 images were found to test on, and this split has 652" in capsys.readouterr().err
     test = ("--test.dataset=kitti", f"--test.root={kitti}", "--dry_run")
     assert sgmim(*DEPTH, *test) == 65  # before any training
     assert sgmim(*DEPTH, *test, "--partial") == 0
@@ -102,15 +104,16 @@ def test_truth_that_is_all_zero_is_counted_and_if_there_is_no_other_an_error(
 ):
     holes = tmp_path / "kitti"
     shutil.copytree(kitti, holes)
-    truths = sorted((holes / "data_depth_annotated").rglob("*.png"))
-    words = ("--protocol=kitti_mimd", f"--test.root={holes}", "--partial", "--inference.windows=4")
+    tested = ("2011_09_26_drive_0002_sync", "2011_09_30_drive_0016_sync")
+    truths = [path for drive in tested for path in sorted(holes.rglob(f"{drive}/proj*/**/*.png"))]
+    words = ("--protocol=kitti_bts", f"--test.root={holes}", "--partial")
     trees.save(truths[0], np.zeros((375, 1242), np.uint16))
     told = evaluate("depth", deep, tmp_path / "record.json", *words)["protocol"]
-    assert (told["images"], told["images_without_truth"]) == (3, 1)
+    assert (told["images"], told["images_without_truth"]) == (1, 1)
     for path in truths[1:]:
         trees.save(path, np.zeros(trees.KITTI_SIZE[path.parts[-5][:10]], np.uint16))
     assert sgmim("evaluate", "depth", deep, *words) == 65
-    assert "none of 4 images has a depth between 0.001 and 80" in capsys.readouterr().err
+    assert "none of 2 images has a depth between 0.001 and 80" in capsys.readouterr().err
 
 
 def test_classes_are_scored_with_a_share_for_each_by_name(segmented, camvid, tmp_path, capsys):
@@ -150,7 +153,9 @@ def test_label_255_is_no_class_where_that_is_said_and_else_an_error(segmented, t
 def test_a_label_above_the_classes_is_one_clear_message(segmented, tmp_path, capsys):
     assert sgmim("evaluate", "segmentation", segmented, *labelled(tmp_path, 11)) == 65
     error = capsys.readouterr().err
-    assert "11" in error and "0 to 10" in error and error.count("\n") == 1
+    assert (
+        "0.png has the number 11" in error and "of 11 classes" in error and error.count("\n") == 1
+    )
 
 
 def test_labels_that_all_mean_nothing_are_no_score(segmented, tmp_path, capsys):
@@ -161,11 +166,8 @@ def test_labels_that_all_mean_nothing_are_no_score(segmented, tmp_path, capsys):
     assert "none of 2 images has a labelled pixel" in capsys.readouterr().err
 
 
-def test_a_run_scored_as_it_trains_is_the_same_run_and_its_best_is_labelled(tmp_path):
-    plain, watched = tmp_path / "plain", tmp_path / "watched"
-    assert sgmim(*DEPTH, *TEST, f"--run={plain}") == 0
-    assert sgmim(*DEPTH, *FOUR, f"--run={watched}") == 0
-    assert_close(handed_over(watched), handed_over(plain), rtol=0, atol=0)
+def test_a_run_scored_as_it_trains_is_the_same_run_and_its_best_is_labelled(deep, watched):
+    assert_close(handed_over(watched), handed_over(deep), rtol=0, atol=0)
     rows = [json.loads(line) for line in (watched / "tests.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     record = json.loads((watched / "scores.json").read_text())
@@ -173,12 +175,12 @@ def test_a_run_scored_as_it_trains_is_the_same_run_and_its_best_is_labelled(tmp_
     best = record["best, selected on the test data"]
     assert best["rmse"]["score"] == min(row["scores"]["rmse"] for row in rows)
     assert best["delta1"]["score"] == max(row["scores"]["delta1"] for row in rows)
-    assert "best, selected on the test data" not in json.loads((plain / "scores.json").read_text())
+    assert "best, selected on the test data" not in json.loads((deep / "scores.json").read_text())
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_scores_of_every_step(tmp_path):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert sgmim(*DEPTH, *FOUR, f"--run={whole}") == 0
+@pytest.mark.slow
+def test_a_run_that_was_stopped_goes_on_to_the_same_scores_of_every_step(watched, tmp_path):
+    stopped = tmp_path / "stopped"
     scored = []
 
     def interrupted(run, score, step, objective):
@@ -191,7 +193,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_scores_of_every_step(tmp_pat
         from sgmim.commands.finetune import _look as look
 
         patch.setattr("sgmim.commands.finetune._look", interrupted)
-        assert sgmim(*DEPTH, *FOUR, f"--run={stopped}") == 130
-    assert sgmim(*DEPTH, *FOUR, f"--run={stopped}") == 0
-    assert (stopped / "tests.jsonl").read_text() == (whole / "tests.jsonl").read_text()
-    assert_close(handed_over(stopped), handed_over(whole), rtol=0, atol=0)
+        assert sgmim(*DEPTH, *EVERY, f"--run={stopped}") == 130
+    assert sgmim(*DEPTH, *EVERY, f"--run={stopped}") == 0
+    assert (stopped / "tests.jsonl").read_text() == (watched / "tests.jsonl").read_text()
+    assert_close(handed_over(stopped), handed_over(watched), rtol=0, atol=0)

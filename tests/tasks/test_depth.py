@@ -14,10 +14,11 @@ from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.tasks.depth import DepthEstimation
 from sgmim.tasks.depth_losses import LOSSES
-from sgmim.tasks.depth_metrics import METRICS, REGIONS, DepthMeter, depth_errors
+from sgmim.tasks.depth_metrics import METRICS, DepthMeter, depth_errors
 from sgmim.tasks.heads.base import Head
 from sgmim.tasks.heads.deconv import DeconvHead
 from sgmim.tasks.heads.linear import LinearHead
+from sgmim.tasks.regions import REGIONS
 from toys import trained
 
 SMALL = partial(DeconvHead, filters=8, width=8)

@@ -16,9 +16,10 @@ from sgmim.errors import ConfigurationError, unknown
 from sgmim.objective import Batch, Losses, Pictures
 from sgmim.tasks.dense import DensePrediction
 from sgmim.tasks.depth_losses import LOSSES, Loss
-from sgmim.tasks.depth_metrics import METRICS, DepthMeter, Region
+from sgmim.tasks.depth_metrics import METRICS, DepthMeter
 from sgmim.tasks.heads.base import HeadMaker, Scale
 from sgmim.tasks.heads.deconv import DeconvHead
+from sgmim.tasks.regions import Region
 
 
 class DepthEstimation(DensePrediction):
