@@ -129,7 +129,8 @@ def _depth(region: str, *, most: float, **other: Any) -> Settings:
 
 
 MULTIMAE = "Bachmann et al., MultiMAE, arXiv:2204.01678, and its code; no region, clamped"
-FEW_SHOT = _test("nyu", "test", form="labeled", depths="filled") | {"short_side": 256, "center": 256}
+FEW_SHOT = _test("nyu", "test", form="labeled", depths="filled")
+FEW_SHOT |= {"short_side": 256, "center": 256}
 
 PROTOCOLS: dict[str, Protocol] = {
     "kitti_mimd": Protocol(
