@@ -75,7 +75,9 @@ def test_predictions_are_depth_maps_and_sheets_called_as_their_images(depth, tmp
 def test_what_is_asked_for_is_written_of_depth(depth, tmp_path, photos):
     out = tmp_path / "out"
     kinds = "depth,colors,overlay,sheet,points"
-    assert predict(depth, photos, out, f"--write={kinds}", "--field_of_view=70") == 0
+    words = (f"--write={kinds}", "--field_of_view=70", "--ends=[100, 200]")
+    assert predict(depth, photos, out, *words) == 0
+    assert len({*map(tuple, pixels(out / "colors" / "color.png").reshape(-1, 3))}) == 1
     for kind in kinds.split(","):
         made = [name for name in files(out / kind) if name != "knowledge.json"]
         assert made == called(photos, "ply" if kind == "points" else "png")
@@ -116,11 +118,6 @@ def test_more_classes_than_eight_bits_hold_are_kept_in_sixteen(classes):
     assert note(model, classes).bits == 8
     model.task.limits = {"classes": 300}
     assert note(model, classes).bits == 16
-
-
-def test_one_image_is_enough(depth, tmp_path, photos):
-    assert predict(depth, photos / "color.jpg", tmp_path / "out", "--write=colors") == 0
-    assert files(tmp_path / "out" / "colors") == ["color.png"]
 
 
 def test_the_model_in_python_says_what_the_command_writes(depth, classes, tmp_path, photos):
@@ -168,7 +165,7 @@ def test_predictions_are_usable_as_maps(depth, tmp_path, photos):
     assert sgmim("pretrain", "sgmim", *TINY, *words, f"--run={tmp_path / 'run'}") == 0
 
 
-def test_images_are_shown_as_asked_and_not_otherwise_in_the_same_folder(
+def test_one_image_is_shown_as_asked_and_not_otherwise_in_the_same_folder(
     depth, tmp_path, photos, capsys
 ):
     image = photos / "color.jpg"
@@ -178,17 +175,6 @@ def test_images_are_shown_as_asked_and_not_otherwise_in_the_same_folder(
     assert (whole != flip).any()
     assert predict(depth, image, tmp_path / "whole", "--inference.flip=true") == 2
     assert "flip" in capsys.readouterr().err
-
-
-def test_meters_at_the_ends_of_the_colors_are_the_same_for_all_images(depth, tmp_path, photos):
-    words = ("--write=colors", "--ends=[100, 200]")
-    assert predict(depth, photos, tmp_path / "out", *words) == 0
-    found = {
-        tuple(pixels(path).reshape(-1, 3)[0])
-        for path in (tmp_path / "out").rglob("c*.png")
-        if path.parent.name == "colors"
-    }
-    assert len(found) == 1
 
 
 @pytest.mark.parametrize(
