@@ -122,6 +122,7 @@ def differences(folder, steps):
         yield took == samples, max(abs(a - b) for a, b in zip(losses, straight, strict=True))
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_may_change(tmp_path):
     for same, difference in differences(tmp_path, steps=8):
         assert same and difference < 1e-5

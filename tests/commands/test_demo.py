@@ -25,7 +25,12 @@ RESULTS = {
 }
 
 
-@pytest.mark.parametrize("name", EVERY)
+ODD = ("scratch", "sgmim", "other_depth", "depth_first", "depth_edges")  # the rest is slow
+
+
+@pytest.mark.parametrize(
+    "name", [each if each in ODD else pytest.param(each, marks=pytest.mark.slow) for each in EVERY]
+)
 def test_every_arm_is_commands_that_are_understood(name, capsys):
     for words in demo.Demo(Path("demo"), readout=True).commands((name, 1), EVERY[name]).values():
         room = {"pretrain": "methods", "finetune": "tasks"}[words[0]]

@@ -41,11 +41,9 @@ TRIED = [  # by default; the rest is slow
     ("kitti", "deconv", "swinv2"),
     ("kitti", "bins", "swin"),
     ("nyu", "dpt", "vit"),
-    ("nyu", "idisc", "swin"),
     ("sensor", "sff", "swinv2"),
     ("ade20k", "upernet", "swin"),
     ("camvid", "upernet", "simmim_vit"),
-    ("camvid", "linear", "vit"),
 ]
 ALL = [
     (dataset, head, encoder)

@@ -168,6 +168,7 @@ def test_a_kamim_vit_has_no_weights_at_timm_s():
         make_encoder("kamim_vit_tiny_patch16", pretrained=True)
 
 
+@pytest.mark.slow
 def test_every_name_it_lists_is_one_it_can_make():
     for name in encoder_names()[::11]:
         with torch.device("meta"):
