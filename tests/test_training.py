@@ -1,3 +1,4 @@
+import copy
 import math
 import weakref
 
@@ -6,13 +7,14 @@ import torch
 from torch.testing import assert_close
 
 from sgmim import draws
-from sgmim.ema import MovingAverage
+from sgmim.ema import MovingAverage, approach
 from sgmim.errors import ConfigurationError
+from sgmim.objective import Moment
 from sgmim.optim import adamw
 from sgmim.precision import faster_in_bf16
 from sgmim.schedules import Cosine
 from sgmim.training import DivergedError, read, steps
-from toys import batches, micro, toy
+from toys import Toy, batches, micro, toy
 
 
 def trained(data, dropout=0.0, lr=1e-2, **options):
@@ -193,6 +195,40 @@ def test_a_moving_average_follows_at_its_distance():
     assert_close(ema.objective.head.weight.detach(), expected)
     assert ema.objective.seen == objective.seen
     assert not any(parameter.requires_grad for parameter in ema.objective.parameters())
+
+
+class Following(Toy):
+    """A toy with a teacher, which knows the time."""
+
+    def __init__(self):
+        super().__init__()
+        self.teacher = copy.deepcopy(self.head).requires_grad_(False)
+        self.told = []
+
+    def begin(self, moment):
+        self.told.append(moment)
+
+    def follow(self, good):
+        approach(self.teacher, self.head, 0.5 * good)
+
+
+def test_an_objective_is_told_the_time_of_every_step():
+    objective = Following()
+    optimizer = adamw(objective, lr=1e-2)
+    list(steps(objective, optimizer, batches(9, start=5), start=5, total=9, epoch=2))
+    assert objective.told == [Moment(step, 9, step / 2) for step in range(5, 9)]
+    list(steps(objective, optimizer, batches(2)))
+    assert len(objective.told) == 4  # of a run without an end there is nothing to tell
+
+
+def test_what_follows_the_weights_stays_where_it_is_after_a_step_that_failed():
+    objective = Following()
+    expected = objective.teacher.weight.clone()
+    data = [*batches(2), poisoned(next(batches(1)))]
+    for number, _ in enumerate(steps(objective, adamw(objective, lr=1e-2), data)):
+        if number < 2:
+            expected = (expected + objective.head.weight.detach()) / 2
+        assert_close(objective.teacher.weight, expected)
 
 
 def test_random_numbers_of_a_batch_depend_on_seed_batch_and_rank_alone():

@@ -3,8 +3,8 @@
 from copy import deepcopy
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from sgmim.objective import Objective
@@ -25,12 +25,18 @@ class MovingAverage:
         """Come closer by the share `1 - decay` if the step was good, without waiting for whether it
         was; statistics and the like are taken over.
         """
-        own, latest = (list(map(_held, o.parameters())) for o in (self.objective, objective))
-        share = (1 - self.decay) * good
-        torch._foreach_lerp_(own, latest, [share] * len(own))
+        approach(self.objective, objective, (1 - self.decay) * good)
         buffers = list(self.objective.buffers())
         if buffers:
             torch._foreach_copy_(buffers, list(objective.buffers()))
+
+
+@torch.no_grad()
+def approach(copy: nn.Module, model: nn.Module, share: Float[Tensor, ""]) -> None:
+    """Move the weights of a copy towards those of a model, by a share of the way (0 stays), which
+    nobody waits for. Of models that are shared among processes each moves its own part."""
+    own, latest = ([_held(parameter) for parameter in m.parameters()] for m in (copy, model))
+    torch._foreach_lerp_(own, latest, [share] * len(own))
 
 
 def _held(parameter: Tensor) -> Tensor:

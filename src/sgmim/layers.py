@@ -46,16 +46,20 @@ class PixelHead(nn.Linear):
         return F.pixel_shuffle(cells.transpose(1, 2).unflatten(2, features.shape[2:]), self.stride)
 
 
-def sincos(grid: tuple[int, int], dim: int) -> Float[Tensor, "n {dim}"]:
+def sincos(
+    grid: tuple[int, int], dim: int, *, rows_first: bool = False
+) -> Float[Tensor, "n {dim}"]:
     """Fixed sine and cosine positions of a grid, row by row: first half the column, then the row.
 
-    MAE's convention (He et al., 2022), right for any grid; frequencies 10000^(-i / (dim / 4)).
+    MAE's convention (He et al., 2022), right for any grid; frequencies 10000^(-i / (dim / 4)). MoCo
+    v3 and MultiMAE have the row first.
     """
     rates = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))
     rows, columns = torch.meshgrid(
         *(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij"
     )
-    angles = [place.flatten()[:, None] * rates for place in (columns, rows)]
+    places = (rows, columns) if rows_first else (columns, rows)
+    angles = [place.flatten()[:, None] * rates for place in places]
     table = torch.cat([part for a in angles for part in (a.sin(), a.cos())], dim=1)
     return F.pad(table, (0, dim - table.shape[1])).float()  # a dim that 4 does not divide
 

@@ -1,10 +1,11 @@
 """What a training run optimizes: the contract everything else hangs on."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sgmim.encoders.base import Encoder
@@ -13,6 +14,9 @@ from sgmim.errors import ConfigurationError
 # The named tensors of one batch. "image" is (b, 3, H, W), normalized; every other map ("depth",
 # "edges") is (b, c, H, W), float, lies on the image pixel for pixel, and is NaN where nothing is
 # known; a label is (b,). "key" (b,) is what each sample's random numbers come from (draws.py).
+# Three names are images that do not lie on it: "view" (b, 3, H, W), another random crop of the same
+# photograph; "parts" (b, n, 3, h, w), small crops of it; "second" (b, 3, H, W), another photograph
+# of the same scene.
 Batch = dict[str, Tensor]
 
 # Named scalars. Training minimizes their sum, so an objective weighs them itself.
@@ -21,6 +25,26 @@ Losses = dict[str, Tensor]
 # Named images and maps as a reader would see them, each (b, 3, H, W) or (b, c, H, W), in the units
 # of the batch; NaN is drawn as nothing.
 Pictures = dict[str, Tensor]
+
+
+# What is to be done where the data lacks something; for any other map it is HINT.
+HINT = (
+    "make the maps with 'sgmim knowledge NAME IMAGES MAPS' and give their folder as "
+    "--{part}.maps.{name} MAPS"
+)
+HINTS = {
+    "second": "give pairs of photographs of one scene as --{part}.pairs, or made-up scenes as "
+    "--{part}.scenes; two crops of one photograph show nothing of a scene's shape",
+}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run is as a step begins."""
+
+    step: int  # of the optimizer, from 0
+    steps: int  # of the whole run
+    epoch: float  # passes over the data so far
 
 
 class Objective(nn.Module):
@@ -34,8 +58,23 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def pictures(self, batch: Batch) -> Pictures:
-        """What it sees and what it makes of it, for people to look at."""
+        """What it sees and what it makes of it, for people to look at.
+
+        It is called on one process alone, unless the model is shared among several.
+        """
         raise NotImplementedError
+
+    def begin(self, moment: Moment) -> None:
+        """Told before every step of a run whose length is known: what changes with time (a
+        temperature, the momentum of a teacher) is to be that of this step.
+
+        Numbers that `forward` uses are kept in buffers that are not saved, so that nothing is
+        compiled anew when they change.
+        """
+
+    def follow(self, good: Bool[Tensor, ""]) -> None:
+        """Told after every step whether it was good: what follows the weights comes closer, or
+        stays where it is. Nobody waits for the answer; see ema.approach."""
 
     def warnings(self, batch: Batch) -> list[str]:
         """What is to be told before the first step, a line each, in view of a first batch.
@@ -61,10 +100,10 @@ class Objective(nn.Module):
         """
         missing = [name for name in self.needs if name not in has]
         if missing:
+            hint = HINTS.get(missing[0], HINT).format(part=part, name=missing[0])
             raise ConfigurationError(
                 f"{type(self).__name__} needs {' and '.join(missing)}, but the data has only "
-                f"{', '.join(sorted(has))}; make the maps with 'sgmim knowledge NAME IMAGES MAPS' "
-                f"and give their folder as --{part}.maps.{missing[0]} MAPS"
+                f"{', '.join(sorted(has))}; {hint}"
             )
 
 

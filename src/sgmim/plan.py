@@ -108,15 +108,15 @@ class Plan:
 
     def length(self, images: int) -> int:
         """Steps of the run on so many images."""
-        return self.steps or max(1, round(self.epochs * self._epoch(images)))
+        return self.steps or max(1, round(self.epochs * self.epoch(images)))
 
     def steps_of(self, epochs: float, images: int) -> int:
         """Steps of some epochs; at least one of any."""
-        return max(1, round(epochs * self._epoch(images))) if epochs else 0
+        return max(1, round(epochs * self.epoch(images))) if epochs else 0
 
     def schedule_for(self, images: int) -> schedules.Schedule:
         """The learning rate of every step."""
-        steps, epoch = self.length(images), self._epoch(images)
+        steps, epoch = self.length(images), self.epoch(images)
         asked = (
             round(self.warmup_epochs * epoch) if self.warmup_steps is None else self.warmup_steps
         )
@@ -153,7 +153,8 @@ class Plan:
             warmup_lr=first,
         )
 
-    def _epoch(self, images: int) -> float:
+    def epoch(self, images: int) -> float:
+        """Steps of a pass over so many images."""
         return max(images // self.micro_batch, 1) / self.accumulate
 
     def _scaled(self, lr: float) -> float:

@@ -106,6 +106,8 @@ def train(
         seeded(stream, seed, start=start * plan.accumulate, rank=distributed.rank()),
         schedule=schedule,
         start=start,
+        total=total,
+        epoch=plan.epoch(images),
         accumulate=plan.accumulate,
         clip=plan.clip or None,
         precision=plan.precision,

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
+from math import inf
 from typing import Literal
 
 import torch
@@ -19,7 +20,7 @@ from sgmim.distributed import bare, sharing
 from sgmim.ema import MovingAverage
 from sgmim.errors import DataError
 from sgmim.layers import take_attention_apart
-from sgmim.objective import Batch, Losses, Objective
+from sgmim.objective import Batch, Losses, Moment, Objective
 from sgmim.precision import faster_in_bf16
 from sgmim.schedules import Schedule
 
@@ -58,6 +59,8 @@ def steps(
     schedule: Schedule | None = None,
     weight_decay: Schedule | None = None,
     start: int = 0,
+    total: int | None = None,
+    epoch: float = inf,
     accumulate: int = 1,
     clip: float | None = 5.0,
     precision: Precision = "auto",
@@ -79,6 +82,8 @@ def steps(
         schedule: from step to learning rate; by default the optimizer's stays.
         weight_decay: the same, for the groups that have any (DINO).
         start: number of the first step.
+        total: steps of the whole run; unless it is told, what changes with time stays as it begins.
+        epoch: steps of a pass over the data.
         accumulate: micro-batches a step. The loss of a step is their mean, so that it equals one
             large batch wherever losses are means over equally many things.
         clip: largest norm of the gradient of a step, over all parameters; None is no limit.
@@ -96,6 +101,8 @@ def steps(
     batches = _checked(batches, bare(objective))
     cast = casting(objective, device, precision)
     for number in count(start):
+        if total is not None:
+            bare(objective).begin(Moment(number, total, number / epoch))
         _set_rates(optimizer, schedule(number), weight_decay(number) if weight_decay else None)
         optimizer.zero_grad()
         before = [statistic.clone() for statistic in statistics]
@@ -108,6 +115,7 @@ def steps(
         _update(optimizer, parameters, grad_norm, good, clip)
         for statistic, old in zip(statistics, before, strict=True):
             statistic.copy_(torch.where(good, statistic, old))
+        bare(objective).follow(good)
         if ema is not None:
             ema.update(bare(objective), good)
         yield Step(number, schedule(number), losses, grad_norm, failed)

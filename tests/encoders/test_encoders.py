@@ -7,7 +7,9 @@ import torch
 from conftest import TINY, tiny
 from sgmim.encoders import encoder_names, make_encoder
 from sgmim.encoders.files import load_encoder, save_encoder
+from sgmim.encoders.named import NAMED
 from sgmim.errors import ConfigurationError
+from sgmim.layers import sincos
 from sgmim.masking import RandomMask, refine
 
 SIZES = [(64, 64), (64, 96)]
@@ -68,6 +70,26 @@ def test_left_out_patches_are_as_good_as_never_there(encoder):
     every = torch.arange(cells).expand(2, -1)
     whole = encoder.trunk_of(encoder.embed(image), every)
     torch.testing.assert_close(whole, encoder(image).flatten(2).transpose(1, 2))
+
+
+def test_it_sums_an_image_up_as_timm_does(encoder):
+    image = torch.randn(2, 3, *encoder.image_size)
+    theirs = encoder.backbone.forward_features(image)
+    theirs = theirs.mean(dim=(1, 2)) if theirs.dim() == 4 else theirs[:, 0]
+    torch.testing.assert_close(encoder.summary(image), theirs)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMED if "tiny" in name or "small" in name])
+def test_fixed_positions_say_where_a_patch_is_and_are_not_learnt(name):
+    encoder = make_encoder(name, image_size=(32, 48), options={"depth": 1}).eval()
+    before = encoder.summary(torch.ones(1, 3, 32, 48))
+    encoder.fix_positions()
+    table = encoder.backbone.pos_embed
+    assert before.isfinite().all() and (table is None) == name.startswith("simmim")
+    if table is not None:
+        prefix = encoder.backbone.num_prefix_tokens
+        torch.testing.assert_close(table[0, prefix:], sincos((2, 3), encoder.dim))
+        assert not table[:, :prefix].any() and not table.requires_grad
 
 
 def test_a_pyramid_has_the_widths_and_strides_it_says(encoder):

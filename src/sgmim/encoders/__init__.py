@@ -12,13 +12,8 @@ from timm.models.vision_transformer import VisionTransformer
 
 from sgmim.encoders.base import Encoder
 from sgmim.encoders.hierarchical import HierarchicalEncoder
-from sgmim.encoders.plain import (
-    KAMIM_VITS,
-    SIMMIM_VIT,
-    SIMMIM_VITS,
-    PlainEncoder,
-    init_simmim,
-)
+from sgmim.encoders.named import KAMIM_VITS, NAMED
+from sgmim.encoders.plain import PlainEncoder
 from sgmim.errors import ConfigurationError, DataError, listed, nearest
 
 __all__ = ["Encoder", "HierarchicalEncoder", "PlainEncoder", "encoder_names", "make_encoder"]
@@ -46,8 +41,9 @@ def make_encoder(
     """Build an encoder around a timm ViT, BEiT, Swin or SwinV2, for any image size.
 
     Args:
-        name: timm's name of the backbone, or simmim_vit_{tiny,small,base,large}_patch16, SimMIM's,
-            or kamim_vit_{tiny,small,base}_patch16, KAMIM's.
+        name: timm's name of the backbone, or a paper's: {simmim,mae,multimae,croco}_vit_{tiny,
+            small,base,large}_patch16, mocov3_vit_{small,base}_patch16, or
+            kamim_vit_{tiny,small,base}_patch16.
         image_size: pixels a side, or down and across.
         window: patches a side of Swin's windows, one number or one a stage; by default the
             backbone's own, or the nearest that fits the image.
@@ -68,7 +64,9 @@ def make_encoder(
         )
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     size = (height, width)
-    is_simmim = name in SIMMIM_VITS
+    named = NAMED.get(name)
+    if named and pretrained:
+        raise ConfigurationError(f"timm has no weights of {name}: give a checkpoint as --init")
     name, options = _timm_name(name, options or {})
     bare = _bare(name, options)
     _check_size(name, size, bare.stride)
@@ -83,8 +81,8 @@ def make_encoder(
         if isinstance(bare.backbone, VisionTransformer):
             options["fc_norm"] = False
     backbone = _create(name, pretrained, options)
-    if is_simmim:
-        init_simmim(backbone)
+    if named:
+        named.begin(backbone)
     backbone.set_grad_checkpointing(checkpointing)
     return wrap(backbone, name, options)
 
@@ -105,12 +103,12 @@ def encoder_names() -> list[str]:
     known = [name for module in MODULES for name in timm.list_models(module=module)]
     other = ("*distilled*", "vit_base_mci_224")  # two heads; a stem of convolutions
     known = [name for name in known if not any(fnmatch(name, pattern) for pattern in other)]
-    return [*SIMMIM_VITS, *KAMIM_VITS, *known]
+    return [*NAMED, *KAMIM_VITS, *known]
 
 
 def _timm_name(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    if name in SIMMIM_VITS:
-        return "beit_base_patch16_224", SIMMIM_VIT | SIMMIM_VITS[name] | options
+    if named := NAMED.get(name):
+        return named.base, named.options | options
     if not timm.is_model(name):
         family = [known for known in encoder_names() if known.split("_")[0] == name.split("_")[0]]
         near = get_close_matches(name, family or encoder_names(), n=4, cutoff=0.4)

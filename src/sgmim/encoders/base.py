@@ -61,6 +61,10 @@ class Encoder(nn.Module):
             patches = token.to(patches.dtype).where(hidden[..., None], patches)
         return self.trunk(patches)
 
+    def summary(self, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b dim"]:
+        """One vector an image: the mean of its feature map."""
+        return self(image).mean(dim=(2, 3))
+
     def levels(
         self, blocks: tuple[int, ...] | None = None, *, of_twelve: tuple[int, ...] = QUARTERS
     ) -> tuple[int, ...]:

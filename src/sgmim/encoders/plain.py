@@ -1,14 +1,10 @@
 """ViT and BEiT: one resolution from first block to last, so hidden patches can also be left out."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import timm
 import torch
 from jaxtyping import Float, Int
-from timm.layers import LayerNorm, PatchEmbed
-from timm.models import register_model
+from timm.layers import PatchEmbed
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -16,62 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sgmim.encoders.base import QUARTERS, Encoder
 from sgmim.errors import ConfigurationError
-from sgmim.layers import take
-
-# SimMIM's ViT is no plain ViT: one relative position bias shared by all blocks, no absolute
-# positions, layer scale 0.1 (SimMIM, models/vision_transformer.py). timm has it as a BEiT.
-SIMMIM_VIT = {
-    "use_abs_pos_emb": False,
-    "use_rel_pos_bias": False,
-    "use_shared_rel_pos_bias": True,
-    "init_values": 0.1,
-}
-SIMMIM_VITS = {
-    "simmim_vit_tiny_patch16": {"embed_dim": 192, "num_heads": 3},
-    "simmim_vit_small_patch16": {"embed_dim": 384, "num_heads": 6},
-    "simmim_vit_base_patch16": {},
-    "simmim_vit_large_patch16": {"embed_dim": 1024, "num_heads": 16, "depth": 24},
-}
-# KAMIM's ViTs are Hugging Face's: plain, but for the eps of their norms and how they begin.
-KAMIM_VITS = {
-    f"kamim_vit_{size}_patch16": f"vit_{size}_patch16_224" for size in ("tiny", "small", "base")
-}
-
-
-def init_simmim(vit: Beit) -> None:
-    """SimMIM's initial weights: every normal cut off at one deviation, where timm cuts at a
-    hundred; the last layers of a block scaled down with its depth."""
-    for module in vit.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.trunc_normal_(module.weight, std=0.02, a=-0.02, b=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    nn.init.trunc_normal_(vit.cls_token, std=0.02, a=-0.02, b=0.02)
-    vit.fix_init_weight()
-
-
-def init_kamim(vit: Any) -> None:
-    """Hugging Face's initial weights: all of deviation 0.02, where timm leaves the patches as torch
-    has them and begins with a class token near zero."""
-    for weight in (vit.patch_embed.proj.weight, vit.pos_embed, vit.cls_token):
-        nn.init.trunc_normal_(weight, std=0.02)
-    nn.init.zeros_(vit.patch_embed.proj.bias)
-
-
-def _kamim_vit(name: str, base: str) -> Callable[..., nn.Module]:
-    def build(pretrained: bool = False, **options: Any) -> nn.Module:
-        if pretrained:
-            raise ConfigurationError(f"timm has no weights of {name}: give a checkpoint as --init")
-        vit = timm.create_model(base, norm_layer=partial(LayerNorm, eps=1e-12), **options)
-        init_kamim(vit)
-        return vit
-
-    build.__name__ = name
-    return build
-
-
-for _name, _base in KAMIM_VITS.items():  # timm is to rebuild them from name and options, as others
-    register_model(_kamim_vit(_name, _base))
+from sgmim.layers import sincos, take
 
 
 class PlainEncoder(Encoder):
@@ -103,7 +44,7 @@ class PlainEncoder(Encoder):
         return self.backbone.patch_embed(image).unflatten(1, self.grid)
 
     def trunk(self, patches):
-        return self._map(self._blocks(self._positioned(patches), self._bias()))
+        return self._map(self.mix(self.placed(patches)))
 
     def trunk_of(
         self, patches: Float[Tensor, "b h w d"], cells: Int[Tensor, "b m"]
@@ -112,15 +53,68 @@ class PlainEncoder(Encoder):
 
         Only where `can_leave_out` says so.
         """
-        assert self.can_leave_out
+        rows = self.rows(cells)
+        return self.without_prefix(self.mix(take(self.placed(patches), rows), rows))
+
+    def placed(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b n d"]:
+        """Class and register tokens, if there are any, and all patches row by row, as tokens that
+        know their place: what the first block is given."""
+        vit, tokens = self.backbone, patches.flatten(1, 2)
+        if isinstance(vit, VisionTransformer):
+            if vit.dynamic_img_size:
+                tokens = patches
+            return vit.norm_pre(vit._pos_embed(tokens))
+        tokens = torch.cat([vit.cls_token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], 1)
+        return tokens if vit.pos_embed is None else tokens + vit.pos_embed
+
+    def rows(self, cells: Int[Tensor, "b m"]) -> Int[Tensor, "b k"]:
+        """Where class and register tokens and some patches stand among all tokens."""
         prefix = self.backbone.num_prefix_tokens
         always = torch.arange(prefix, device=cells.device).expand(len(cells), -1)
-        rows = torch.cat([always, cells + prefix], dim=1)  # (b, prefix + m)
+        return torch.cat([always, cells + prefix], dim=1)  # (b, prefix + m)
+
+    def mix(
+        self, tokens: Float[Tensor, "b k d"], rows: Int[Tensor, "b k"] | None = None
+    ) -> Float[Tensor, "b k d"]:
+        """All blocks and the final norm, on any tokens that know their place.
+
+        Args:
+            tokens: `placed` ones, or some of these, or others among them.
+            rows: where they stand among all, if not all are there: for the biases of an encoder
+                that has them in place of positions.
+        """
         bias = self._bias()
-        if bias is not None:  # (heads, n, n), of which every image keeps its own rows and columns
+        if bias is not None and rows is not None:  # (heads, n, n), of which each keeps its own
+            assert self.can_leave_out
             bias = bias[:, rows[:, :, None], rows[:, None, :]].transpose(0, 1)
-        tokens = self._blocks(take(self._positioned(patches), rows), bias)
-        return self._without_prefix(tokens)
+        for block in self.backbone.blocks:
+            tokens = self._block(block, tokens, bias)
+        return self.backbone.norm(tokens)
+
+    def without_prefix(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b m d"]:
+        """Those of patches, without class and register tokens."""
+        return tokens[:, self.backbone.num_prefix_tokens :]
+
+    def summary(self, image):
+        """The class token after the final norm; the mean of the others where there is none."""
+        tokens = self.mix(self.placed(self.embed(image)))
+        return tokens[:, 0] if self.has_class_token else self.without_prefix(tokens).mean(dim=1)
+
+    def fix_positions(self, *, rows_first: bool = False) -> None:
+        """Sine and cosine positions that are not learnt, in place of those it has; class and
+        register tokens have none. An encoder with biases in place of positions is left as it is.
+
+        Args:
+            rows_first: as in MoCo v3 and MultiMAE; in MAE and CroCo columns come first (layers.py).
+        """
+        positions = self.backbone.pos_embed
+        if positions is None:
+            return
+        table = sincos(self.grid, self.dim, rows_first=rows_first).to(positions)
+        with torch.no_grad():
+            positions.zero_()
+            positions[0, positions.shape[1] - len(table) :] = table
+        positions.requires_grad_(False)
 
     def levels(self, blocks=None, *, of_twelve=QUARTERS):
         depth = len(self.backbone.blocks)
@@ -152,7 +146,7 @@ class PlainEncoder(Encoder):
     ) -> list[Float[Tensor, "b n d"]]:
         """What some blocks make of an image; none after the last of them is asked."""
         levels = self.levels() if levels is None else levels
-        tokens, bias = self._positioned(self.embed(image)), self._bias()
+        tokens, bias = self.placed(self.embed(image)), self._bias()
         outputs = {}
         for number, block in enumerate(self.blocks[: max(levels) + 1]):
             tokens = self._block(block, tokens, bias)
@@ -160,24 +154,10 @@ class PlainEncoder(Encoder):
                 outputs[number] = tokens
         return [outputs[level] for level in levels]
 
-    def _positioned(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b n d"]:
-        vit, tokens = self.backbone, patches.flatten(1, 2)
-        if isinstance(vit, VisionTransformer):
-            if vit.dynamic_img_size:
-                tokens = patches
-            return vit.norm_pre(vit._pos_embed(tokens))
-        tokens = torch.cat([vit.cls_token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], 1)
-        return tokens if vit.pos_embed is None else tokens + vit.pos_embed
-
     def _bias(self) -> Float[Tensor, "heads n n"] | None:
         """The position bias that all blocks share, if there is one."""
         shared = getattr(self.backbone, "rel_pos_bias", None)
         return shared() if shared is not None else None
-
-    def _blocks(self, tokens: Tensor, bias: Tensor | None) -> Float[Tensor, "b n d"]:
-        for block in self.backbone.blocks:
-            tokens = self._block(block, tokens, bias)
-        return self.backbone.norm(tokens)
 
     def _block(
         self, block: nn.Module, tokens: Tensor, bias: Tensor | None
@@ -189,8 +169,5 @@ class PlainEncoder(Encoder):
             return checkpoint(block, tokens, use_reentrant=False, **options)
         return block(tokens, **options)
 
-    def _map(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d h w"]:
-        return self._without_prefix(tokens).transpose(1, 2).unflatten(2, self.grid)
-
-    def _without_prefix(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
-        return tokens[:, self.backbone.num_prefix_tokens :]
+    def _map(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b d h w"]:
+        return self.without_prefix(tokens).transpose(1, 2).unflatten(2, self.grid)
