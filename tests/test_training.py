@@ -215,7 +215,7 @@ class Following(Toy):
 def test_an_objective_is_told_the_time_of_every_step():
     objective = Following()
     optimizer = adamw(objective, lr=1e-2)
-    for step in steps(objective, optimizer, batches(9, start=5), start=5, total=9, epoch=2):
+    for step in steps(objective, optimizer, batches(9, start=5), start=5, total=9, epoch=2.0):
         assert objective.told[-1] == Moment(step.number, 9, step.number / 2)
     assert step.number == 8
     objective.told.clear()
