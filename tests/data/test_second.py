@@ -16,9 +16,8 @@ KEYS = [draws.key(0, 0, index) for index in range(24)]
 class Pair:
     """Samples of which both photographs say where their pixels were."""
 
-    has = {"image", "second", "depth"}
-
     def __init__(self, count=6, size=(40, 60)):
+        self.has = {"image", "second", "depth"}
         self.names, self.size = [f"pair {index}" for index in range(count)], size
 
     def __len__(self):
