@@ -105,5 +105,7 @@ def batch_for(method, size=2, seed=1):
         "normals": torch.randn(size, 3, height, width),
         "edges": torch.rand(size, 1, height, width) ** 4,
         "fast": (torch.rand(size, 1, height, width) < 0.02).float(),
+        "view": torch.randn(size, method.encoder.channels, height, width),
+        "parts": torch.randn(size, 3, method.encoder.channels, height // 2, width // 2),
         "key": torch.arange(size) + 7 * seed,
     }
