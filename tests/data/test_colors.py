@@ -132,7 +132,7 @@ def test_a_crop_of_few_pixels_is_blurred_all_the_same():
     )
 
 
-@pytest.mark.parametrize("name", ["mmseg", "multimae"])
+@pytest.mark.parametrize("name", ["mmseg", "multimae", "croco"])
 def test_what_is_grey_stays_grey(name):
     grey = torch.randint(256, (1, 20, 20), dtype=torch.uint8).repeat(3, 1, 1)
     for index in range(30):

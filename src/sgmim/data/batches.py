@@ -22,6 +22,7 @@ from sgmim.data.workers import load
 from sgmim.errors import ConfigurationError, DataError, unknown
 
 Batch = dict[str, Tensor]
+PHOTOGRAPHS = ("image", "second")  # of which the colors are normalized
 
 
 class Batches:
@@ -51,8 +52,8 @@ class Batches:
         rotation: degrees; half of the images are turned by up to so many before the crop.
         antialias: where an image or a map is made smaller.
         cut_depth: paint true depth into images, before all else.
-        colors: how they are changed after the crop: none, glp, mmseg, multimae, moco_first,
-            moco_second, dino_first, dino_second, dino_part (colors.py).
+        colors: how they are changed after the crop: none, glp, mmseg, multimae, croco,
+            moco_first, moco_second, dino_first, dino_second, dino_part (colors.py).
         views: of a method that compares several crops of a photograph: the colors of the others,
             and how many small ones there are of which size.
         normalization: of colors: imagenet, half (to [-1, 1]), none (in [0, 1]).
@@ -207,7 +208,7 @@ def _on_device(
     made = {name: how.of(batch) for name, how in live.items()}
     images = {
         name: normalize(batch[name].flatten(0, -4), normalization).view(batch[name].shape)
-        for name in ("image", *VIEWS)
+        for name in (*PHOTOGRAPHS, *VIEWS)
         if name in batch
     }
     shares = {name: value / 255 for name, value in batch.items() if value.dtype == torch.uint8}

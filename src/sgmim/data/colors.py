@@ -111,13 +111,20 @@ def byol(
     return TV.solarize(image, 128) if solar < solarized else image
 
 
+def croco(image: UInt8[Tensor, "3 H W"], chances: Sequence[float]) -> UInt8[Tensor, "3 H W"]:
+    """What CroCo is pre-trained with, each of its two views by itself: torchvision's ColorJitter
+    without hue."""
+    parts = (TV.adjust_brightness, TV.adjust_contrast, TV.adjust_saturation)
+    return jittered(image, dict.fromkeys(parts, (0.6, 1.4)), chances[:3], chances[3:6])
+
+
 def jittered(
     image: UInt8[Tensor, "3 H W"],
     ranges: Mapping[Callable[..., Tensor], tuple[float, float]],
     amounts: Sequence[float],
     places: Sequence[float],
 ) -> UInt8[Tensor, "3 H W"]:
-    """Changed in several ways, each by an amount within its range, in the order of their places."""
+    """torchvision's ColorJitter: its parts in any order, each by an amount in its range."""
     ways = zip(places, amounts, ranges.items(), strict=True)
     for _, amount, (change, ends) in sorted(ways, key=lambda way: way[0]):
         image = change(image, between(*ends, amount))
@@ -132,6 +139,7 @@ SETS: dict[str, Change | None] = {
     "glp": glp,
     "mmseg": mmseg,
     "multimae": multimae,
+    "croco": croco,
     "moco_first": FIRST,
     "moco_second": SECOND,
     "dino_first": FIRST,
