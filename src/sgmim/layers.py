@@ -67,13 +67,13 @@ def sincos(
 class CrossAttention(nn.Module):
     """Multi-head attention of some tokens to others; queries and keys may be given positions."""
 
-    def __init__(self, dim: int, context_dim: int, heads: int = 8):
+    def __init__(self, dim: int, context_dim: int, heads: int = 8, *, bias: bool = False):
         super().__init__()
         self.heads = heads
         self.fused_attn = True  # as in timm's attention
-        self.q = nn.Linear(dim, dim, bias=False)
-        self.k = nn.Linear(context_dim, dim, bias=False)
-        self.v = nn.Linear(context_dim, dim, bias=False)
+        self.q = nn.Linear(dim, dim, bias=bias)
+        self.k = nn.Linear(context_dim, dim, bias=bias)
+        self.v = nn.Linear(context_dim, dim, bias=bias)
         self.proj = nn.Linear(dim, dim)
 
     def forward(
