@@ -24,9 +24,33 @@ def tokens(features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
     return features.flatten(2).transpose(1, 2)
 
 
+def spread(
+    found: Float[Tensor, "b m d"], cells: Int[Tensor, "b m"], grid: tuple[int, int]
+) -> Float[Tensor, "b d h w"]:
+    """The feature map of some cells, 0 elsewhere."""
+    rows, columns = grid
+    everywhere = found.new_zeros(len(found), rows * columns, found.shape[-1])
+    everywhere = everywhere.scatter(1, cells[..., None].expand_as(found), found)
+    return everywhere.transpose(1, 2).unflatten(2, grid)
+
+
 def patches(image: Float[Tensor, "b c H W"], size: int) -> Float[Tensor, "b n d"]:
     """Cut an image into squares of `size` pixels, row by row; inside one, channel, row, column."""
     return tokens(F.pixel_unshuffle(image, size))
+
+
+def patches_of_pixels(image: Float[Tensor, "b c H W"], size: int) -> Float[Tensor, "b n d"]:
+    """Such squares as MAE and CroCo lay them out: inside one, row, column, channel."""
+    squares = image.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (b, c, h, size, w, size)
+    return squares.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
+def image_of_pixels(
+    squares: Float[Tensor, "b n d"], grid: tuple[int, int], size: int
+) -> Float[Tensor, "b c H W"]:
+    """The image that `patches_of_pixels` cut."""
+    pixels = squares.unflatten(1, grid).unflatten(3, (size, size, -1))  # (b, h, w, size, size, c)
+    return pixels.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
 
 class PixelHead(nn.Linear):

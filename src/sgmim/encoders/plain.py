@@ -15,6 +15,25 @@ from sgmim.errors import ConfigurationError
 from sgmim.layers import sincos, take
 
 
+def leaving_out(encoder: Encoder, method: str) -> "PlainEncoder":
+    """The encoder, for a method that has it see some patches alone.
+
+    Raises:
+        ConfigurationError: the encoder cannot leave any out.
+    """
+    if isinstance(encoder, PlainEncoder) and encoder.can_leave_out:
+        return encoder
+    because = (
+        "its blocks have position biases of their own, for all patches"
+        if encoder.is_plain
+        else "its windows need all patches"
+    )
+    raise ConfigurationError(
+        f"{method} has the encoder see the visible patches alone, which {encoder.name} cannot: "
+        f"{because}. A plain ViT can: mae_vit_base_patch16, simmim_vit_base_patch16"
+    )
+
+
 class PlainEncoder(Encoder):
     """A timm ViT or BEiT, class and register tokens inside, patch tokens out."""
 
@@ -53,8 +72,14 @@ class PlainEncoder(Encoder):
 
         Only where `can_leave_out` says so.
         """
+        return self.without_prefix(self.tokens_of(patches, cells))
+
+    def tokens_of(
+        self, patches: Float[Tensor, "b h w d"], cells: Int[Tensor, "b m"]
+    ) -> Float[Tensor, "b k d"]:
+        """The same with class and register tokens, which come first."""
         rows = self.rows(cells)
-        return self.without_prefix(self.mix(take(self.placed(patches), rows), rows))
+        return self.mix(take(self.placed(patches), rows), rows)
 
     def placed(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b n d"]:
         """Class and register tokens, if there are any, and all patches row by row, as tokens that
