@@ -77,9 +77,9 @@ def mean_where(error: Float[Tensor, "b ..."], where: Shaped[Tensor, "b ..."]) ->
     return (error.flatten(1).sum(dim=1) / count).mean()
 
 
-# Losses of a map that guides. `painted` and `wanted` are some cells of it: q pixels in each of m
-# cells, NaN in `wanted` where nothing is known. `trust`, from 0 to 1, says how much a pixel counts;
-# it divides too, so that half the trust everywhere is the same loss.
+# Losses of a map that guides or is painted itself. `painted` and `wanted` are some cells of it: q
+# pixels in each of m cells, NaN in `wanted` where nothing is known. `trust`, from 0 to 1, says how
+# much a pixel counts; it divides too, so that half the trust everywhere is the same loss.
 Painted = Float[Tensor, "b m c q"]
 Wanted = Float[Tensor, "b m _ q"]
 Trust = Float[Tensor, "b m 1 q"] | None
@@ -89,6 +89,12 @@ def l1(painted: Painted, wanted: Wanted, trust: Trust = None) -> Float[Tensor, "
     """Mean absolute error."""
     counts = _counts(wanted.isfinite(), trust)
     return mean_where((painted - wanted.nan_to_num()).abs() * counts, counts)
+
+
+def mse(painted: Painted, wanted: Wanted, trust: Trust = None) -> Float[Tensor, ""]:
+    """Mean squared error."""
+    counts = _counts(wanted.isfinite(), trust)
+    return mean_where((painted - wanted.nan_to_num()).square() * counts, counts)
 
 
 def ssi(painted: Painted, wanted: Wanted, trust: Trust = None) -> Float[Tensor, ""]:

@@ -17,14 +17,14 @@ With the encoder "rotary_vit_*" and positions "rotary" it is the network of CroC
 al., 2023, arXiv:2211.10408).
 """
 
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from timm.layers import Mlp
 from torch import Tensor, nn
 
+from sgmim.decoder import NORM, begin
 from sgmim.encoders.base import Encoder
 from sgmim.encoders.plain import PlainEncoder, leaving_out
 from sgmim.encoders.rotary import RotaryAttention, RotaryCrossAttention, Turns, turns
@@ -33,8 +33,6 @@ from sgmim.layers import image_of_pixels, patches_of_pixels, sincos, take
 from sgmim.losses import painted_mse
 from sgmim.masking import RandomMask, keys, only
 from sgmim.objective import Batch, Losses, Objective, Pictures
-
-NORM: Any = partial(nn.LayerNorm, eps=1e-6)
 
 
 class CroCo(Objective):
@@ -192,9 +190,3 @@ class Block(nn.Module):
         x = x + self.attn(self.norm1(x), by)
         x = x + self.cross_attn(self.norm2(x), self.norm_y(memory), by)
         return x + self.mlp(self.norm3(x))
-
-
-def begin(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
