@@ -10,16 +10,15 @@ from torch.testing import assert_close
 
 from conftest import batch_for
 from processes import joined
-from roster import FORMS, made
+from roster import FORMS, METHODS, made
 from sgmim import distributed
 from sgmim.checkpoint import latest, save
-from sgmim.distributed.parallel import synchronize
+from sgmim.distributed.parallel import Parallel, place
 from sgmim.draws import seeded
 from sgmim.optim import adamw
 from sgmim.training import steps
 from toys import micro
 
-WHOLE = [form for form in FORMS if ", " not in form]  # one form of every method
 STEPS, WORLD = 4, 2
 
 
@@ -45,7 +44,7 @@ class Run:
         return self.method.state_dict(), self.optimizer.state_dict()["state"]
 
 
-@pytest.mark.parametrize("form", WHOLE)
+@pytest.mark.parametrize("form", METHODS)
 def test_a_run_that_was_stopped_ends_at_the_same_weights_to_the_bit(form, tmp_path):
     stopped, resumed = Run(form).go(0, 2), Run(form)
     save(tmp_path, 2, stopped.method, stopped.optimizer)
@@ -61,7 +60,7 @@ def shared(forms, rank):
 def trained(form, rank):
     torch.manual_seed(0)
     method = made(form, "vit")
-    synchronize(method)
+    place(method, torch.device("cpu"), Parallel(), "fp32")
     parameters = [p for p in method.parameters() if p.requires_grad]
     plain = torch.optim.SGD(parameters, lr=0.02)  # AdamW makes steps of differences in rounding
     batches = [micro(b, distributed.world())[rank] for b in islice(data(method), 2)]
@@ -72,9 +71,9 @@ def trained(form, rank):
 
 
 def test_two_processes_learn_what_one_does_from_the_whole_batch(tmp_path):
-    one = shared(WHOLE, 0)
-    for several in joined(partial(shared, WHOLE), WORLD, tmp_path):
-        for form in WHOLE:
+    one = shared(METHODS, 0)
+    for several in joined(partial(shared, METHODS), WORLD, tmp_path):
+        for form in METHODS:
             assert_close(several[form], one[form], rtol=1e-4, atol=1e-5, msg=partial(said, form))
 
 
