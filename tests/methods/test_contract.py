@@ -8,6 +8,7 @@ from sgmim.masking import refine
 from sgmim.methods.kamim import KAMIM
 from sgmim.methods.mae import MAE
 from sgmim.methods.sgmim import SGMIM
+from sgmim.methods.sgmim_visible import VisibleSGMIM
 from sgmim.methods.simmim import SimMIM
 from sgmim.weighting import Weights
 from toys import trained
@@ -35,6 +36,9 @@ LIGHT = {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 4}
 LEAVE_OUT = {  # for encoders that can see some patches alone
     "mae": (MAE, LIGHT),
     "mae, learned positions": (MAE, LIGHT | {"positions": "learned", "normalize": False}),
+    "visible": (VisibleSGMIM, LIGHT),
+    "visible, siamese": (VisibleSGMIM, LIGHT | {"extractor": "siamese", "positions": "learned"}),
+    "visible, weighted": (VisibleSGMIM, LIGHT | {"weights": Weights(of="depth")}),
 }
 PAIRS = [(name, encoder) for name in METHODS for encoder in TINY]
 PAIRS += [(name, encoder) for name in LEAVE_OUT for encoder in TINY if "vit" in encoder]
