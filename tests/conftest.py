@@ -104,6 +104,7 @@ def batch_for(method, size=2):
         "depth": torch.rand(size, 1, height, width),
         "normals": torch.randn(size, 3, height, width),
         "edges": torch.rand(size, 1, height, width) ** 4,
+        "classes": torch.randint(5, (size, 1, height, width)).float(),
         "fast": (torch.rand(size, 1, height, width) < 0.02).float(),
         "key": torch.arange(size) + 7,
     }

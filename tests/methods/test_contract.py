@@ -7,8 +7,10 @@ from conftest import TINY, batch_for, tiny
 from sgmim.masking import refine
 from sgmim.methods.kamim import KAMIM
 from sgmim.methods.mae import MAE
+from sgmim.methods.multimae import MultiMAE
 from sgmim.methods.sgmim import SGMIM
 from sgmim.methods.simmim import SimMIM
+from sgmim.modalities import MapOptions
 from sgmim.weighting import Weights
 from toys import trained
 
@@ -35,6 +37,15 @@ LIGHT = {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 4}
 LEAVE_OUT = {  # for encoders that can see some patches alone
     "mae": (MAE, LIGHT),
     "mae, learned positions": (MAE, LIGHT | {"positions": "learned", "normalize": False}),
+}
+MAPS = {name: MapOptions() for name in ("depth", "normals", "edges", "fast")}
+LEAVE_OUT |= {
+    "multimae": (MultiMAE, LIGHT),
+    "multimae, many maps": (MultiMAE, LIGHT | {"maps": MAPS, "alpha": 0.5, "loss_on": "all"}),
+    "multimae, classes": (
+        MultiMAE,
+        LIGHT | {"maps": {"classes": MapOptions(classes=5)}, "positions": "learned"},
+    ),
 }
 PAIRS = [(name, encoder) for name in METHODS for encoder in TINY]
 PAIRS += [(name, encoder) for name in LEAVE_OUT for encoder in TINY if "vit" in encoder]
@@ -78,9 +89,15 @@ def test_the_pictures_show_every_image_whole(method):
     assert pictures["image, painted"].isfinite().all()
 
 
+def hidden_of(method, batch):
+    """The patches of the image that are."""
+    drawn = method.mask(batch["key"])
+    return drawn if isinstance(drawn, torch.Tensor) else method.mask.at(drawn.hidden[:, 0])
+
+
 def test_nothing_it_paints_depends_on_image_patches_that_are_hidden(method):
     batch = batch_for(method)
-    hidden = refine(method.mask(batch["key"]), method.encoder.patch)[:, None]
+    hidden = refine(hidden_of(method, batch), method.encoder.patch)[:, None]
     other = batch | {"image": batch["image"].where(~hidden, torch.randn_like(batch["image"]))}
     one, two = method.eval().pictures(batch), method.pictures(other)
     painted = "image, painted"
