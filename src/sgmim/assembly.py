@@ -122,6 +122,7 @@ class Run:
         """The plan of the run, for people."""
         plan, images, processes = self.plan, len(self.source), distributed.world()
         steps, maps = plan.length(images), self._maps()
+        samples = "pairs" if "second" in self.objective.needs else "images"
         size = " x ".join(map(str, self.encoder.image_size))
         count = sum(p.numel() for p in self.objective.parameters()) / 1e6
         of_it = sum(p.numel() for p in self.encoder.parameters()) / 1e6
@@ -132,7 +133,7 @@ class Run:
             "runs": f"{self.command} {self.name} in {self.folder}",
             "encoder": f"{self.encoder.name} for {size} pixels, {of_it:.1f} M parameters of "
             f"{count:.1f} M; weights: {self.started_from}",
-            "data": f"{images} images{' with ' * bool(maps)}{', '.join(maps)}",
+            "data": f"{images} {samples}{' with ' * bool(maps)}{', '.join(maps)}",
             "steps": f"{steps} of {plan.batch} images ({steps * plan.batch / images:.1f} epochs)"
             f"{parts}{shared}",
             "rate": f"{plan.rate:.3g}, {plan.schedule}",
@@ -147,7 +148,7 @@ class Run:
         """The maps that lie on the images, and where they come from if not from the source."""
         live = self.batches.live
         return [
-            *sorted(self.source.has - {"image", "camera", "frame"} - live.names),
+            *sorted(self.source.has - {"image", "camera", "frame", "second"} - live.names),
             *(f"{name} (live, from the crop)" for name in live.crop),
             *(f"{name} (live, on the device)" for name in live.device),
         ]
