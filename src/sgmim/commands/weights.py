@@ -9,7 +9,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sgmim.encoders.files import ENCODER, save_encoder
 from sgmim.encoders.importing import Imported, import_encoder
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def show(arguments: Sequence[str]) -> None:
     config = _parser("show", "Tell what a checkpoint is of.").read(arguments)
-    print(told(_imported(config.as_dict())))
+    print(told(import_encoder(**config.as_dict())))
 
 
 def take(arguments: Sequence[str]) -> None:
@@ -45,7 +44,7 @@ def take(arguments: Sequence[str]) -> None:
     file = target if target.suffix == ".safetensors" else target / ENCODER
     if file.exists():
         raise ConfigurationError(f"{file} is there already: take another name, or remove it")
-    imported = _imported(options)
+    imported = import_encoder(**options)
     save_encoder(imported.encoder, file, **imported.metadata)
     print(told(imported))
     print(f"{'written':<14} {file}; train on from it by --init {target}")
@@ -81,7 +80,3 @@ def _parser(job: str, description: str) -> Parser:
     parser = Parser(f"weights {job}", description)
     parser.add_function_arguments(import_encoder, as_group=False, as_positional=True)
     return parser
-
-
-def _imported(options: dict[str, Any]) -> Imported:
-    return import_encoder(**options)
