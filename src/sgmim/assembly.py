@@ -57,6 +57,7 @@ class Run:
     plan: Plan
     optimizer: Optimizer
     started_from: str  # what the encoder's weights are
+    license: str  # of the weights that it ends with
     preview: Batch | None  # the samples of the picture sheets
     warned: list[str]  # what is to be told of these samples
     activations: int  # bytes an image
@@ -87,7 +88,7 @@ class Run:
                 "method": self.name,
                 "recipe": recipe,
                 "normalization": self.config.batches.normalization,
-                "license": self.config.license,
+                "license": self.license,
                 "started_from": self.started_from,
             },
             preview=self.preview if distributed.is_main() or is_shared(self.objective) else None,
@@ -174,7 +175,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         device = distributed.start(config.device, timeout=parallel.timeout)
         torch.manual_seed(config.seed)
     with _checked("encoder"):
-        encoder, started_from = _encoder(config)
+        encoder, started_from, license = _encoder(config)
     with _checked(part):
         objective = build(room, name, encoder, config[part], config.get("head"))
     plan = Plan(**config.training.as_dict())
@@ -211,17 +212,17 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     folder = config.run or Path("runs") / f"{command}_{name}"
     return Run(
         command, name, config, folder, encoder, objective, source, batches, plan, optimizer,
-        started_from, preview, warned, activations, parallel, ema,
+        started_from, config.license or license, preview, warned, activations, parallel, ema,
     )  # fmt: skip
 
 
-def _encoder(config: Namespace) -> tuple[Encoder, str]:
-    """The encoder that was asked for, and what its weights are."""
+def _encoder(config: Namespace) -> tuple[Encoder, str, str]:
+    """The encoder that was asked for, what its weights are, and the license that came with them."""
     encoder = make_encoder(**config.encoder.as_dict())
     if config.init:
         report = initialize(encoder, config.init, at_least=config.init_at_least)
-        return encoder, f"{config.init}: {report}"
-    return encoder, "timm's pre-trained" if config.encoder.pretrained else "new"
+        return encoder, f"{config.init}: {report}", report.license
+    return encoder, "timm's pre-trained" if config.encoder.pretrained else "new", ""
 
 
 def _preview(source: Source, objective: Objective, batches: Batches) -> Batch | None:
