@@ -92,8 +92,8 @@ class Plan:
             if value is not None and not 0 < value < inf:
                 raise ConfigurationError(f"{name} is above 0, not {value}")
         unlimited = ("lr_per", "warmup_epochs", "clip", "ema", "save_every", "pictures_every")
-        unlimited = (*unlimited, "floor_epochs", "laid_over", "warmup_steps", "last_weight_decay")
-        for name in unlimited:
+        rest = ("floor_epochs", "laid_over", "warmup_steps", "last_weight_decay")
+        for name in (*unlimited, *rest):
             value = getattr(self, name)
             if value is not None and not 0 <= value < inf:
                 raise ConfigurationError(f"{name} is 0 or more, not {value}")

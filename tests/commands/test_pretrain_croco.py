@@ -31,7 +31,7 @@ def stereo(tmp_path_factory):
 
 def test_what_it_has_learnt_is_fine_tuned_for_depth(tmp_path, capsys):
     assert sgmim(*CROCO, *SCENES, f"--run={tmp_path / 'croco'}") == 0
-    assert "24 pairs with classes, depth, normals" in capsys.readouterr().err
+    assert "24 pairs with classes, depth, normals" in capsys.readouterr().out
     depth = ("finetune", "depth", "--head.width=8", *FEW, *SCENES)
     assert sgmim(*depth, f"--init={tmp_path / 'croco'}", f"--run={tmp_path / 'depth'}") == 0
     with safe_open(tmp_path / "depth" / "encoder.safetensors", "pt") as file:
