@@ -17,6 +17,7 @@ from sgmim.precision import faster_in_bf16
 
 CHANNELS = {"image": 3, "view": 3}  # of a map: 1
 PARTS = (8, 3, 96, 96)  # small crops of an image, as DINO has them
+TOTAL = 100_000  # steps of the run that all these are the first of
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def ours(case: Case, method: type[Objective], *, times: int = 1) -> Iterator[tra
     optimizer = optim.adamw(objective, lr=1e-4)
     if case.compiled:
         objective.compile()
-    return training.steps(objective, optimizer, repeat(batch))
+    return training.steps(objective, optimizer, repeat(batch), total=TOTAL)
 
 
 def theirs(

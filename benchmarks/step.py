@@ -14,7 +14,8 @@ processor's time and not the clock's, which others may share. Memory is what a p
 grows to in three steps.
 
 Every method that somebody else has is measured against them: SimMIM and MAE against transformers
-and lightly. SG-MIM is measured against SimMIM, and with visible patches only against SG-MIM.
+and lightly, MoCo v3 and DINO against what lightly has of them (crop_peers.py). SG-MIM is measured
+against SimMIM, and with visible patches only against SG-MIM.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,9 +29,12 @@ from torch.optim import AdamW
 from torch.utils.flop_counter import FlopCounterMode
 
 from cases import SIMMIM_VIT_B, SWIN_B, SWIN_T, SWIN_V2_B, VIT_B, VIT_S, VIT_TI, Case, ours, theirs
+from crop_peers import LightlyDINO, LightlyMoCo
 from footprint import growth, peak
 from peers import Lightly, LightlyMAE, Transformers, TransformersMAE
+from sgmim.methods.dino import DINO
 from sgmim.methods.mae import MAE
+from sgmim.methods.mocov3 import MoCoV3
 from sgmim.methods.sgmim import SGMIM
 from sgmim.methods.sgmim_visible import VisibleSGMIM
 from sgmim.methods.simmim import SimMIM
@@ -40,8 +44,12 @@ from timing import Row, command, in_turns, over, row, told, write
 Maker = Callable[[], Iterator[object]]  # of something that takes a step when asked for the next
 Peers = tuple[type[nn.Module], ...]
 
-# who else has a method that only plain encoders have
-OF_VITS: dict[type[Objective], Peers] = {MAE: (TransformersMAE, LightlyMAE)}
+# who else has a method, in a ViT
+OF_VITS: dict[type[Objective], Peers] = {
+    MAE: (TransformersMAE, LightlyMAE),
+    MoCoV3: (LightlyMoCo,),
+    DINO: (LightlyDINO,),
+}
 PEAKS = {"H100": 989, "H200": 989}  # TFLOP/s in bf16 without sparsity, of the SXM cards
 
 
