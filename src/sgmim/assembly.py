@@ -17,6 +17,7 @@ from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
 from sgmim.data.labels import within
+from sgmim.data.views import VIEWS
 from sgmim.datasets import shortfall
 from sgmim.distributed.parallel import Parallel, is_shared, place
 from sgmim.ema import MovingAverage
@@ -180,7 +181,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     if source is None:
         raise ConfigurationError(NO_DATA)
     source, live = completed(source, config.data.live, objective.needs)
-    objective.check(source.has | live.names)
+    objective.check({*source.has, *live.names, *VIEWS})
     source = within(source, objective.limits)
     batches = Batches(
         source,
@@ -233,6 +234,7 @@ def _preview(source: Source, objective: Objective, batches: Batches) -> Batch | 
         device=batches.device,
         broken={},
         live=batches.live,
+        augmentation=batches.cutter.augmentation,
     )
     batch = next(found, None)
     if batch is None:

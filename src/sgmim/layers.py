@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -107,10 +108,19 @@ class CrossAttention(nn.Module):
         values: Float[Tensor, "b m c"],
     ) -> Float[Tensor, "b n d"]:
         q, k, v = (
-            self._split(self.q(queries)),
-            self._split(self.k(keys)),
-            self._split(self.v(values)),
+            self.split(self.q(queries)),
+            self.split(self.k(keys)),
+            self.split(self.v(values)),
         )
+        return self.attend(q, k, v)
+
+    def attend(
+        self,
+        q: Float[Tensor, "b heads n k"],
+        k: Float[Tensor, "b heads m k"],
+        v: Float[Tensor, "b heads m k"],
+    ) -> Float[Tensor, "b n d"]:
+        """What queries find, given all three head by head."""
         if self.fused_attn:
             found = F.scaled_dot_product_attention(q, k, v)
         else:
@@ -118,8 +128,17 @@ class CrossAttention(nn.Module):
             found = scores.softmax(dim=-1) @ v
         return self.proj(found.transpose(1, 2).flatten(2))
 
-    def _split(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b heads n k"]:
+    def split(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b heads n k"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def take_chance_away(model: nn.Module) -> None:
+    """Let no dropout or stochastic depth, torch's and timm's, do anything any more."""
+    for module in model.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
 
 
 def take_attention_apart(model: nn.Module) -> None:
