@@ -92,8 +92,8 @@ class Plan:
             if value is not None and not 0 < value < inf:
                 raise ConfigurationError(f"{name} is above 0, not {value}")
         unlimited = ("lr_per", "warmup_epochs", "clip", "ema", "save_every", "pictures_every")
-        others = ("floor_epochs", "laid_over", "warmup_steps", "last_weight_decay")
-        for name in (*unlimited, *others):
+        rest = ("floor_epochs", "laid_over", "warmup_steps", "last_weight_decay")
+        for name in (*unlimited, *rest):
             value = getattr(self, name)
             if value is not None and not 0 <= value < inf:
                 raise ConfigurationError(f"{name} is 0 or more, not {value}")
@@ -106,8 +106,8 @@ class Plan:
             )
         if self.laid_over and self.laid_over < self.epochs:
             raise ConfigurationError(
-                f"a schedule laid over {self.laid_over:g} epochs ends before the run, which has "
-                f"{self.epochs:g}: leave laid_over out, and say floor_epochs"
+                f"a schedule laid over {self.laid_over:g} epochs ends before the {self.epochs:g} of "
+                "the run: leave laid_over out, and say floor_epochs"
             )
         if self.batch % self.accumulate:
             raise ConfigurationError(
