@@ -36,6 +36,36 @@ def painted_l1(
     return mean_where(error, asked)
 
 
+def painted_mse(
+    painted: Float[Tensor, "b m q"],
+    wanted: Float[Tensor, "b m q"],
+    *,
+    normalized: bool = False,
+    asked: Bool[Tensor, "b m"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean squared error of the patches that were removed: of a patch's pixels, then of the patches
+    of an image, then of the images.
+
+    Args:
+        painted: what was made of each patch, in any order of its pixels.
+        wanted: what it is.
+        normalized: ask for each patch in its own scale (standardized_patches).
+        asked: which of the patches count, where not all do; an image of none counts as no error.
+    """
+    wanted = standardized_patches(wanted) if normalized else wanted.float()
+    error = (painted.float() - wanted).square().mean(dim=2)
+    return error.mean() if asked is None else mean_where(error * asked, asked)
+
+
+def standardized_patches(
+    patches: Float[Tensor, "b m q"], eps: float = 1e-6
+) -> Float[Tensor, "b m q"]:
+    """Each patch by the mean and deviation of all its numbers: MAE's normalized pixels (He et al.,
+    2022, section 4.1; unbiased variance, eps inside the root)."""
+    variance, mean = torch.var_mean(patches.float(), dim=2, keepdim=True)
+    return (patches.float() - mean) / (variance + eps).sqrt()
+
+
 def mean_where(error: Float[Tensor, "b ..."], where: Shaped[Tensor, "b ..."]) -> Float[Tensor, ""]:
     """Mean over a part of every image, then over the images; no part is no error.
 

@@ -102,7 +102,7 @@ def test_the_jitter_of_multimae_is_torchvisions_in_any_order(image):
     same(grey, np.floor(0.2989 * x[0] + 0.587 * x[1] + 0.114 * x[2])[None], within=1)
 
 
-@pytest.mark.parametrize("name", ["mmseg", "multimae"])
+@pytest.mark.parametrize("name", ["mmseg", "multimae", "croco"])
 def test_what_is_grey_stays_grey(name):
     grey = torch.randint(256, (1, 20, 20), dtype=torch.uint8).repeat(3, 1, 1)
     for index in range(30):

@@ -1,6 +1,9 @@
 """What is done at random to a sample that is trained on, as a function of its key alone.
 
 CutDepth ──► rotation ──► crop, resize, mirror ──► colors
+
+A second photograph of the scene is cut and colored by itself, but mirrored where the first is: a
+scene and its mirror image are two scenes.
 """
 
 from dataclasses import dataclass, field
@@ -21,11 +24,12 @@ from sgmim.data.crops import (
     random_window,
     turned_over,
 )
-from sgmim.data.geometry import cut, padded, rotated, rule
+from sgmim.data.geometry import cut, padded, parted, rotated, rule
 from sgmim.data.images import Sample
 from sgmim.errors import ConfigurationError, unknown
 
 CUT_DEPTH, ROTATION = 779, 780  # streams of a sample's random numbers
+SECOND = 782  # its key is what the second photograph of a sample draws from
 CropKind = Literal["resized", "window", "jitter"]
 
 
@@ -118,21 +122,32 @@ class Augmentation:
             raise ConfigurationError(f"{' and '.join(fixed)} cannot be rotated; leave rotation out")
 
     def __call__(self, key: int, sample: Sample, size: Size) -> Sample:
+        first, second = parted(sample)
+        changed = self._changed(key, first, size, key)
+        if not second:
+            return changed
+        other = self._changed(draws.key(key, SECOND), second, size, key)
+        return changed | {"second": other["image"]}
+
+    def _changed(self, key: int, sample: Sample, size: Size, mirror: int) -> Sample:
+        """One photograph and its maps by a key, mirrored or not by another."""
         if self.crop != "resized" or self.rotation:  # then corners and borders can be unknown
             sample = {name: _floating(name, value) for name, value in sample.items()}
-        if self.cut_depth:
+        if self.cut_depth and "depth" in sample:
             sample = self.cut_depth(key, sample)
         chance, angle = draws.numbers(key, range(2), ROTATION)
         if self.rotation and chance < 0.5:
             degrees = between(-self.rotation, self.rotation, angle)
             sample = rotated(sample, degrees, self.normalization)
-        piece = self.piece(key, sample, size)
+        piece = self.piece(key, sample, size, mirror)
         sample = cut(sample, piece.crop, piece.size, antialias=self.antialias)
         sample = sample | {"image": colors.changed(key, sample["image"], self.colors)}
         return padded(sample, size, self.normalization)
 
-    def piece(self, key: int, sample: Sample, size: Size) -> Piece:
-        """Which part of a sample is trained on."""
+    def piece(self, key: int, sample: Sample, size: Size, mirror: int | None = None) -> Piece:
+        """Which part of a sample is trained on; whether it is mirrored is drawn from a key of its
+        own where one is given."""
+        mirror = key if mirror is None else mirror
         height, width = sample["image"].shape[-2:]
         if self.crop == "window":
             piece = random_window(key, height, width, size, self.short_side)
@@ -140,7 +155,7 @@ class Augmentation:
             piece = jittered(key, height, width, size, self.jitter, sample.get("classes"))
         else:
             piece = Piece(random_crop(key, height, width, scale=self.scale, ratio=self.ratio), size)
-        return piece._replace(crop=turned_over(piece.crop, key, self.flip, self.vertical_flip))
+        return piece._replace(crop=turned_over(piece.crop, mirror, self.flip, self.vertical_flip))
 
 
 def _can_rotate(name: str) -> bool:

@@ -21,6 +21,7 @@ from sgmim.data.workers import load
 from sgmim.errors import ConfigurationError, DataError, unknown
 
 Batch = dict[str, Tensor]
+PHOTOGRAPHS = ("image", "second")  # of which the colors are normalized
 
 
 class Batches:
@@ -49,7 +50,8 @@ class Batches:
         rotation: degrees; half of the images are turned by up to so many before the crop.
         antialias: where an image or a map is made smaller.
         cut_depth: paint true depth into images, before all else.
-        colors: how they are changed after the crop: none, glp, mmseg, multimae (colors.py).
+        colors: how they are changed after the crop: none, glp, mmseg, multimae,
+            croco (colors.py).
         normalization: of colors: imagenet, half (to [-1, 1]), none (in [0, 1]).
         workers: processes that load.
         broken_share: of all files.
@@ -197,7 +199,8 @@ def _on_device(
     batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
     made = {name: how.of(batch) for name, how in live.items()}
     shares = {name: value / 255 for name, value in batch.items() if value.dtype == torch.uint8}
-    return batch | shares | made | {"image": normalize(batch["image"], normalization)}
+    photos = {n: normalize(batch[n], normalization) for n in PHOTOGRAPHS if n in batch}
+    return batch | shares | made | photos
 
 
 def _with_image(needs: Sequence[str]) -> tuple[str, ...]:

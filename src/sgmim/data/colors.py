@@ -76,16 +76,38 @@ def multimae(image: UInt8[Tensor, "3 H W"], chances: Sequence[float]) -> UInt8[T
         TV.adjust_hue: (-0.2, 0.2),  # of a circle
     }
     if jitter < 0.5:
-        amounts, places = rest[:4], rest[4:8]
-        for _, amount, (change, ends) in sorted(
-            zip(places, amounts, ranges.items(), strict=True), key=lambda part: part[0]
-        ):
-            image = change(image, between(*ends, amount))
+        image = jittered(image, ranges, rest[:4], rest[4:8])
     return TV.rgb_to_grayscale(image, num_output_channels=3) if grey < 0.3 else image
 
 
+def croco(image: UInt8[Tensor, "3 H W"], chances: Sequence[float]) -> UInt8[Tensor, "3 H W"]:
+    """What CroCo is pre-trained with, each of its two views by itself: torchvision's ColorJitter
+    without hue."""
+    parts = (TV.adjust_brightness, TV.adjust_contrast, TV.adjust_saturation)
+    return jittered(image, dict.fromkeys(parts, (0.6, 1.4)), chances[:3], chances[3:6])
+
+
+def jittered(
+    image: UInt8[Tensor, "3 H W"],
+    ranges: dict[Callable[[Tensor, float], Tensor], tuple[float, float]],
+    amounts: Sequence[float],
+    places: Sequence[float],
+) -> UInt8[Tensor, "3 H W"]:
+    """torchvision's ColorJitter: its parts in any order, each by an amount in its range."""
+    parts = zip(places, amounts, ranges.items(), strict=True)
+    for _, amount, (change, ends) in sorted(parts, key=lambda part: part[0]):
+        image = change(image, between(*ends, amount))
+    return image
+
+
 Change = Callable[[Tensor, Sequence[float]], Tensor]
-SETS: dict[str, Change | None] = {"none": None, "glp": glp, "mmseg": mmseg, "multimae": multimae}
+SETS: dict[str, Change | None] = {
+    "none": None,
+    "glp": glp,
+    "mmseg": mmseg,
+    "multimae": multimae,
+    "croco": croco,
+}
 
 
 def looked_up(image: UInt8[Tensor, "3 H W"], levels: Float[Tensor, "256"]) -> Tensor:

@@ -11,15 +11,35 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sgmim.encoders.base import QUARTERS, Encoder
+from sgmim.encoders.rotary import RotaryViT
 from sgmim.errors import ConfigurationError
 from sgmim.layers import sincos, take
 
 
-class PlainEncoder(Encoder):
-    """A timm ViT or BEiT, class and register tokens inside, patch tokens out."""
+def leaving_out(encoder: Encoder, method: str) -> "PlainEncoder":
+    """The encoder, for a method that has it see some patches alone.
 
-    backbones = (VisionTransformer, Beit)
-    backbone: VisionTransformer | Beit
+    Raises:
+        ConfigurationError: the encoder cannot leave any out.
+    """
+    if isinstance(encoder, PlainEncoder) and encoder.can_leave_out:
+        return encoder
+    because = (
+        "its blocks have position biases of their own, for all patches"
+        if encoder.is_plain
+        else "its windows need all patches"
+    )
+    raise ConfigurationError(
+        f"{method} has the encoder see the visible patches alone, which {encoder.name} cannot: "
+        f"{because}. A plain ViT can: mae_vit_base_patch16, simmim_vit_base_patch16"
+    )
+
+
+class PlainEncoder(Encoder):
+    """A timm ViT or BEiT, or a rotary ViT, class and register tokens inside, patch tokens out."""
+
+    backbones = (VisionTransformer, Beit, RotaryViT)
+    backbone: VisionTransformer | Beit  # a rotary one is a VisionTransformer, too
 
     def __init__(self, backbone: VisionTransformer | Beit, name: str, options: dict[str, Any]):
         super().__init__()
@@ -53,8 +73,14 @@ class PlainEncoder(Encoder):
 
         Only where `can_leave_out` says so.
         """
+        return self.without_prefix(self.tokens_of(patches, cells))
+
+    def tokens_of(
+        self, patches: Float[Tensor, "b h w d"], cells: Int[Tensor, "b m"]
+    ) -> Float[Tensor, "b k d"]:
+        """The same with class and register tokens, which come first."""
         rows = self.rows(cells)
-        return self.without_prefix(self.mix(take(self.placed(patches), rows), rows))
+        return self.mix(take(self.placed(patches), rows), rows)
 
     def placed(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b n d"]:
         """Class and register tokens, if there are any, and all patches row by row, as tokens that
@@ -80,15 +106,12 @@ class PlainEncoder(Encoder):
 
         Args:
             tokens: `placed` ones, or some of these, or others among them.
-            rows: where they stand among all, if not all are there: for the biases of an encoder
-                that has them in place of positions.
+            rows: where they stand among all, if not all are there: for an encoder that has biases
+                or turns in place of positions.
         """
-        bias = self._bias()
-        if bias is not None and rows is not None:  # (heads, n, n), of which each keeps its own
-            assert self.can_leave_out
-            bias = bias[:, rows[:, :, None], rows[:, None, :]].transpose(0, 1)
+        told = self._told(rows)
         for block in self.backbone.blocks:
-            tokens = self._block(block, tokens, bias)
+            tokens = self._block(block, tokens, told)
         return self.backbone.norm(tokens)
 
     def without_prefix(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b m d"]:
@@ -146,28 +169,33 @@ class PlainEncoder(Encoder):
     ) -> list[Float[Tensor, "b n d"]]:
         """What some blocks make of an image; none after the last of them is asked."""
         levels = self.levels() if levels is None else levels
-        tokens, bias = self.placed(self.embed(image)), self._bias()
+        tokens, told = self.placed(self.embed(image)), self._told()
         outputs = {}
         for number, block in enumerate(self.blocks[: max(levels) + 1]):
-            tokens = self._block(block, tokens, bias)
+            tokens = self._block(block, tokens, told)
             if number in levels:
                 outputs[number] = tokens
         return [outputs[level] for level in levels]
 
-    def _bias(self) -> Float[Tensor, "heads n n"] | None:
-        """The position bias that all blocks share, if there is one."""
-        shared = getattr(self.backbone, "rel_pos_bias", None)
-        return shared() if shared is not None else None
+    def _told(self, rows: Int[Tensor, "b k"] | None = None) -> dict[str, Any]:
+        """What every block is told of where tokens stand, beyond what they know themselves."""
+        vit = self.backbone
+        if isinstance(vit, RotaryViT):
+            return {"by": vit.turns_of(rows)}
+        if isinstance(vit, VisionTransformer):
+            return {}
+        bias = None if vit.rel_pos_bias is None else vit.rel_pos_bias()
+        if bias is not None and rows is not None:  # (heads, n, n), of which each keeps its own
+            assert self.can_leave_out
+            bias = bias[:, rows[:, :, None], rows[:, None, :]].transpose(0, 1)
+        return {"shared_rel_pos_bias": bias}
 
     def _block(
-        self, block: nn.Module, tokens: Tensor, bias: Tensor | None
-    ) -> Float[Tensor, "b n d"]:
-        options: dict[str, Any] = {}
-        if isinstance(self.backbone, Beit):
-            options["shared_rel_pos_bias"] = bias
+        self, block: nn.Module, tokens: Float[Tensor, "b k d"], told: dict[str, Any]
+    ) -> Float[Tensor, "b k d"]:
         if self.backbone.grad_checkpointing and self.training:
-            return checkpoint(block, tokens, use_reentrant=False, **options)
-        return block(tokens, **options)
+            return checkpoint(block, tokens, use_reentrant=False, **told)
+        return block(tokens, **told)
 
     def _map(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b d h w"]:
         return self.without_prefix(tokens).transpose(1, 2).unflatten(2, self.grid)
