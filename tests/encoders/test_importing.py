@@ -130,12 +130,14 @@ def test_settings_of_simmim_and_of_argparse_are_read_as_data_without_yacs(tmp_pa
     yacs = ModuleType("yacs.config")
     yacs.CfgNode = CfgNode
     monkeypatch.setattr(CfgNode, "__module__", "yacs.config")
-    monkeypatch.setitem(sys.modules, "yacs.config", yacs)
+    for name in ("yacs", "yacs.config"):
+        monkeypatch.setitem(sys.modules, name, yacs)
     state = tiny("vit", (64, 64)).backbone.state_dict()
     settings = CfgNode(MODEL=CfgNode(TYPE="swin"))
     settings.__dict__["__immutable__"] = True
     torch.save({"model": state, "config": settings, "args": Namespace(lr=1.0)}, tmp_path / "x.pth")
-    monkeypatch.delitem(sys.modules, "yacs.config")
+    for name in ("yacs", "yacs.config"):
+        monkeypatch.delitem(sys.modules, name)
     content = checkpoints.unpickled(tmp_path / "x.pth")
     assert type(content["config"]) is OrderedDict
     assert content["config"]["MODEL"]["TYPE"] == "swin"

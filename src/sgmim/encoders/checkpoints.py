@@ -19,8 +19,8 @@ from sgmim.errors import DataError
 WRAPPERS = ("model", "state_dict", "model_state_dict", "teacher", "student")
 
 
-# What may be in a file beside tensors: the settings that the authors trained with. SimMIM's are of a
-# class of yacs, a dictionary, and become a dictionary; nothing of yacs is asked for.
+# What may be in a file beside tensors: the settings that the authors trained with. SimMIM's are of
+# a class of yacs, a dictionary, and become a dictionary; nothing of yacs is asked for.
 ALLOWED: list[Any] = [Namespace, (OrderedDict, "yacs.config.CfgNode")]
 
 
