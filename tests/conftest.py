@@ -106,6 +106,7 @@ def batch_for(method, size=2, seed=1):
         "depth": torch.rand(size, 1, height, width),
         "normals": torch.randn(size, 3, height, width),
         "edges": torch.rand(size, 1, height, width) ** 4,
+        "classes": torch.randint(5, (size, 1, height, width)).float(),
         "fast": (torch.rand(size, 1, height, width) < 0.02).float(),
         "view": torch.randn(size, method.encoder.channels, height, width),
         "parts": torch.randn(size, 3, method.encoder.channels, height // 2, width // 2),

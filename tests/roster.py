@@ -14,9 +14,8 @@ from sgmim.modalities import MapOptions
 from sgmim.weighting import Weights
 
 LIGHT = {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 4}
-SMALL = {"decoder_dim": 32, "decoder_blocks": 1, "decoder_heads": 4}
 HEAD = {"prototypes": 40, "hidden": 32, "bottleneck": 16, "freeze_last": 0.0}
-THREE = {"depth": MapOptions(), "edges": MapOptions(weight=0.0), "normals": MapOptions()}
+MAPS = {name: MapOptions() for name in ("depth", "normals", "edges", "fast")}
 
 ANYWHERE = {  # on every encoder
     "simmim": (SimMIM, {}),
@@ -43,10 +42,17 @@ LEAVING_OUT = {  # where patches can be left out
     "mae": (MAE, LIGHT),
     "mae, learned positions": (MAE, LIGHT | {"positions": "learned", "normalize": False}),
     "sgmim_visible": (VisibleSGMIM, LIGHT),
-    "sgmim_visible, siamese": (VisibleSGMIM, LIGHT | {"extractor": "siamese"}),
+    "sgmim_visible, siamese": (
+        VisibleSGMIM,
+        LIGHT | {"extractor": "siamese", "encoder_positions": "learned"},
+    ),
     "sgmim_visible, weighted": (VisibleSGMIM, LIGHT | {"weights": Weights(of="depth")}),
-    "multimae": (MultiMAE, SMALL),
-    "multimae, three": (MultiMAE, SMALL | {"maps": THREE, "normalized_weight": 0.0}),
+    "multimae": (MultiMAE, LIGHT),
+    "multimae, many maps": (MultiMAE, LIGHT | {"maps": MAPS, "alpha": 0.5, "loss_on": "all"}),
+    "multimae, classes": (
+        MultiMAE,
+        LIGHT | {"maps": {"classes": MapOptions(classes=5)}, "positions": "learned"},
+    ),
     "croco": (CroCo, LIGHT),
     "croco, rotary": (CroCo, LIGHT | {"positions": "rotary", "normalize": False}),
 }

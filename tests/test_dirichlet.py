@@ -106,7 +106,7 @@ def test_a_patch_is_as_likely_visible_as_any_other_of_its_map():
 
 @pytest.mark.parametrize("alphas", [(1.0, 0.0), (1.0, -2.0), (float("inf"), 1.0), (float("nan"),)])
 def test_an_alpha_is_above_0(alphas):
-    with pytest.raises(ConfigurationError, match="alpha.* above 0"):
+    with pytest.raises(ConfigurationError, match=r"alpha.* above 0"):
         mask(alphas)
 
 

@@ -3,9 +3,6 @@
 "MultiMAE: Multi-modal Multi-task Masked Autoencoders" (Bachmann et al., 2022), sections 3.1, 3.3.
 """
 
-from functools import partial
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from timm.layers import Mlp
@@ -13,11 +10,10 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sgmim.decoder import NORM, begin
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError
 from sgmim.layers import CrossAttention, PixelHead, mask_token, sincos
-
-EPS = 1e-6  # of all norms, as in the encoder
 
 
 class InputAdapter(nn.Module):
@@ -73,8 +69,8 @@ class OutputAdapter(nn.Module):
         maps: how many there are.
         channels: to paint.
         pixels: of the image, a side of one cell of the map.
-        dim: channels of a token in here.
-        blocks: of self-attention.
+        depth: blocks of self-attention.
+        width: channels of a token in here.
         heads: of all attention.
 
     Raises:
@@ -91,31 +87,34 @@ class OutputAdapter(nn.Module):
         maps: int,
         channels: int,
         pixels: int = 1,
-        dim: int = 256,
-        blocks: int = 2,
+        depth: int = 2,
+        width: int = 256,
         heads: int = 8,
     ):
         super().__init__()
-        if dim < 1 or heads < 1 or blocks < 0 or dim % heads:
+        if width < 1 or heads < 1 or depth < 0 or width % heads:
             raise ConfigurationError(
-                f"an output adapter of {dim} channels, {blocks} blocks and {heads} heads cannot be "
-                "built: the heads divide the channels"
+                f"an output adapter of {depth} blocks, {width} channels and {heads} heads is none: "
+                "channels and heads are 1 or more, and the heads divide the channels"
             )
         self.own = own
-        self.project = nn.Linear(encoder.dim, dim)
-        self.token = mask_token(dim)
-        self.origin = nn.Parameter(nn.init.trunc_normal_(torch.empty(maps, dim), std=0.02))
-        table = sincos(encoder.grid, dim, rows_first=True)
+        self.project = nn.Linear(encoder.dim, width)
+        self.token = mask_token(width)
+        self.origin = nn.Parameter(nn.init.trunc_normal_(torch.empty(maps, width), std=0.02))
+        table = sincos(encoder.grid, width, rows_first=True)
         self.register_buffer("positions", table, persistent=False)
-        norm: Any = partial(nn.LayerNorm, eps=EPS)
-        self.query_norm, self.context_norm, self.out_norm = (norm(dim) for _ in range(3))
-        self.attention = CrossAttention(dim, dim, heads, bias=True)
-        self.mlp = Mlp(dim, 4 * dim)
+        self.query_norm, self.context_norm, self.out_norm = (NORM(width) for _ in range(3))
+        self.attention = CrossAttention(width, width, heads, bias=True)
+        self.mlp = Mlp(width, 4 * width)
         self.blocks = nn.Sequential(
-            *(Block(dim, heads, qkv_bias=True, norm_layer=norm) for _ in range(blocks))
+            *(Block(width, heads, qkv_bias=True, norm_layer=NORM) for _ in range(depth))
         )
-        self.head = PixelHead(dim, encoder.patch // pixels, channels)
-        self._begin()
+        self.head = PixelHead(width, encoder.patch // pixels, channels)
+        self.apply(begin)
+        for name, module in self.blocks.named_modules():
+            if name.endswith("qkv") and isinstance(module, nn.Linear):
+                for part in module.weight.chunk(3):  # queries, keys, values: a layer each
+                    nn.init.xavier_uniform_(part)
 
     def forward(
         self,
@@ -157,12 +156,3 @@ class OutputAdapter(nn.Module):
     def no_decay(self) -> set[str]:
         """Names of the tokens among the parameters: weight decay spares them."""
         return {"token", "origin"}
-
-    def _begin(self) -> None:
-        """The authors' initial weights: linear layers after Xavier, queries, keys and values each
-        as a layer of its own."""
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear):
-                for part in module.weight.chunk(3 if name.endswith("qkv") else 1):
-                    nn.init.xavier_uniform_(part)
-                nn.init.zeros_(module.bias)

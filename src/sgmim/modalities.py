@@ -106,8 +106,9 @@ class Modality:
 
     def _check(self) -> None:
         name, told = self.name, self.options
-        is_ids = self.loss_name == "cross_entropy" or AUTO.get(name) == "cross_entropy"
-        if is_ids != bool(told.classes) or (told.classes or 1) < 1:
+        is_of_ids = self.loss_name == "cross_entropy"
+        is_called_so = AUTO.get(name) == "cross_entropy"
+        if is_of_ids != bool(told.classes) or is_called_so > is_of_ids or self.classes < 0:
             raise ConfigurationError(
                 f"{name} is asked for by {self.loss_name}, and its classes are {told.classes}: a "
                 f"map of class ids, and no other, is told how many there are, as in --method.maps "
@@ -178,7 +179,7 @@ class Modality:
             answer = F.normalize(answer, dim=1)
         return named | {f"{self.name}, painted": seen.where(seen.isfinite(), self._drawn(answer))}
 
-    def _drawn(self, values: Map) -> Map:
+    def _drawn(self, values: Map) -> Float[Tensor, "b _ _ _"]:
         """For people, pixel for pixel on the image."""
         return F.interpolate(drawn(self.kind, values), scale_factor=float(self.pixels))
 

@@ -60,7 +60,7 @@ def adamw(
         group["lr"] = lr * group["lr_scale"]
     devices = {parameter.device.type for parameter in objective.parameters()}
     fused = devices <= {"cuda", "cpu", "mps", "xpu"}
-    return AdamW(parameters, lr=lr, betas=betas, eps=eps, fused=fused)
+    return AdamW(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
 
 
 def groups(

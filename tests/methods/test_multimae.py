@@ -1,12 +1,17 @@
 """MultiMAE is the authors' MultiMAE, shows no more than it says, and takes any map."""
 
+from multiprocessing import get_context
+
+import pytest
 import torch
 from torch.nn import functional as F
 
-from conftest import close, close_gradient, golden, official
+from conftest import batch_for, close, close_gradient, golden, official, tiny
 from sgmim.dirichlet import Dealt
 from sgmim.encoders import make_encoder
+from sgmim.errors import ConfigurationError, DataError
 from sgmim.layers import patches, sincos
+from sgmim.masking import refine
 from sgmim.methods.multimae import MultiMAE
 from sgmim.modalities import MapOptions
 
@@ -50,7 +55,10 @@ def of_output(task, name, value):
         return {f"{place}.origin[{row}]": value.flatten()}
     if name.startswith("decoder.kv"):
         kind = name.rpartition(".")[2]
-        return {f"{place}.attention.{k}.{kind}": part for k, part in zip("kv", value.chunk(2))}
+        return {
+            f"{place}.attention.{k}.{kind}": part
+            for k, part in zip("kv", value.chunk(2), strict=True)
+        }
     for theirs, ours in RENAMED.items():
         if name.startswith(theirs):
             name = name.replace(theirs, ours)
@@ -71,7 +79,7 @@ def authors(size=64, **options):
     encoder = make_encoder("multimae_vit_base_patch16", image_size=size, options=shape)
     classes = MapOptions(classes=config["num_classes"], class_dim=config["dim_class_emb"])
     maps = {"depth": MapOptions(), "classes": classes}
-    decoder = {"decoder_dim": 16, "decoder_blocks": 1, "decoder_heads": 4}
+    decoder = {"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 4}
     method = MultiMAE(encoder, maps=maps, **decoder, **options)
     weights = ours_of(official("multimae")["model"])
     tensors = dict(method.named_parameters()) | dict(method.named_buffers())
@@ -138,10 +146,9 @@ def test_predictions_losses_and_gradients_are_the_authors():
     for name, gradient in compared.items():
         ours = entry(gradients, name)
         close_gradient(ours, gradient.view_as(ours))
-    parameters = dict(method.named_parameters())
+    weights = official("multimae")["model"]
     for name, norm in meta["grad_norm_by_parameter"].items():
-        shape = official("multimae")["model"][name].shape
-        parts = ours_of({name: torch.zeros(shape)})
+        parts = ours_of({name: weights[name]})
         ours = torch.stack([entry(gradients, part).norm() for part in parts]).norm()
         torch.testing.assert_close(ours.item(), norm, rtol=1e-4, atol=1e-6)
 
@@ -156,7 +163,7 @@ def test_the_loss_can_be_on_all_patches():
 
 def test_on_larger_images_their_resized_positions_give_their_predictions():
     """Ours are made for a size, theirs resized: the input's bicubic, but bilinear for classes."""
-    _, io, method = authors(size=96, positions="encoder")
+    _, io, method = authors(size=96, positions="learned")
     table = sincos((4, 4), 48, rows_first=True)
     usual, linear = (resized(table, (6, 6), mode) for mode in ("bicubic", "bilinear"))
     with torch.no_grad():
@@ -186,3 +193,179 @@ def test_an_image_of_which_nothing_is_asked_has_no_error_and_a_gradient():
         torch.testing.assert_close(2 * loss, theirs, rtol=1e-5, atol=0)  # the mean of 2, not of 1
         loss.backward()
         assert squares.grad.isfinite().all() and not squares.grad[0].any() and squares.grad[1].any()
+
+
+# What is ours.
+
+MAPS = {
+    "depth": MapOptions(),
+    "normals": MapOptions(weight=0.5),
+    "edges": MapOptions(loss="ssi"),
+    "fast": MapOptions(),
+    "classes": MapOptions(classes=5, class_dim=8),
+}
+LIGHT = {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 4}
+
+
+def made(encoder="vit", maps=MAPS, **options):
+    torch.manual_seed(0)
+    return MultiMAE(tiny(encoder), maps=maps, **LIGHT | options)
+
+
+def shuffled_where(hidden, values):
+    """The same numbers, but for each map those of hidden patches in another order: so what is
+    known of the map as a whole, its mean and deviation, stays."""
+    flat, where = values.flatten(2).clone(), hidden.flatten(1)
+    for image, of_it in zip(flat, where, strict=True):
+        order = torch.randperm(int(of_it.sum()))
+        image[:, of_it] = image[:, of_it][:, order]
+    return flat.view_as(values)
+
+
+@pytest.mark.parametrize("encoder", ["vit", "simmim_vit"])
+def test_nothing_it_paints_depends_on_hidden_patches_of_any_map(encoder):
+    method = made(encoder)
+    batch = batch_for(method)
+    dealt, other = method.mask(batch["key"]), dict(batch)
+    for place, name in enumerate(method.needs):
+        hidden = refine(method.mask.at(dealt.hidden[:, place]), method.encoder.patch)
+        other[name] = shuffled_where(hidden, batch[name])
+        assert not torch.equal(other[name], batch[name])
+    one, two = (dict(method._painted(method._values(each), dealt.rows)) for each in (batch, other))
+    for asked, painted in one.items():
+        torch.testing.assert_close(painted, two[asked], rtol=0, atol=0)
+
+
+def test_what_is_visible_of_every_map_matters_to_every_answer():
+    method = made(alpha=50.0)
+    batch = batch_for(method)
+    dealt = method.mask(batch["key"])
+    assert (~dealt.hidden).any(dim=2).all()  # some of every map, in these images
+    one = dict(method._painted(method._values(batch), dealt.rows))
+    for name in method.needs:
+        other = batch | {name: batch[name].flip(3)}
+        two = dict(method._painted(method._values(other), dealt.rows))
+        assert all(not torch.equal(painted, two[asked]) for asked, painted in one.items())
+
+
+def test_the_loss_asks_nothing_of_what_is_visible():
+    method = made(maps={"depth": MapOptions(standardize=False)})
+    batch = batch_for(method)
+    visible = ~method.mask(batch["key"]).hidden
+    values = method._values(batch)
+    for place, each in enumerate(method.asked[:2]):
+        painted = patches(values[place], 16).requires_grad_()
+        each.loss(painted, values[place] + 1, ~visible[:, place]).backward()
+        moved = painted.grad.abs().sum(dim=2) > 0
+        assert torch.equal(moved, ~visible[:, place])
+
+
+def test_holes_in_maps_are_no_harm_and_ask_nothing():
+    method = made()
+    batch = batch_for(method)
+    for name in MAPS:
+        batch[name][0, :, 8:40, 5:50] = torch.nan
+        batch[name][1] = torch.nan  # nothing is known
+    losses = method(batch)
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.requires_grad)
+    alone = method({name: tensor[:1] for name, tensor in batch.items()})
+    for name in MAPS:
+        torch.testing.assert_close(losses[name], alone[name] / 2)
+
+
+def test_a_map_of_weight_0_is_shown_and_not_asked_for():
+    method = made(maps={"depth": MapOptions(weight=0.0), "edges": MapOptions()})
+    assert set(method.outputs) == {"image", "edges", "normalized_image"}
+    assert "depth" in method.inputs and "depth" in method.needs
+    batch = batch_for(method)
+    assert {"depth", "depth, hidden"} <= (pictures := method.pictures(batch)).keys()
+    assert "depth, painted" not in pictures
+    sum(method(batch).values()).backward()
+    assert method.inputs["depth"].project.weight.grad.any()
+
+
+def test_the_pictures_show_what_is_visible_of_every_map_and_the_rest_painted():
+    method = made()
+    batch = batch_for(method)
+    pictures, dealt = method.pictures(batch), method.mask(batch["key"])
+    for place, name in enumerate(method.needs):
+        hidden = refine(method.mask.at(dealt.hidden[:, place]), method.encoder.patch)[:, None]
+        seen, painted = pictures[f"{name}, hidden"], pictures[f"{name}, painted"]
+        assert torch.equal(seen.isnan(), hidden.expand_as(seen))
+        assert painted.isfinite().all() and torch.equal(
+            painted.where(~hidden, torch.nan)[seen.isfinite()], seen[seen.isfinite()]
+        )
+
+
+def test_at_full_size_it_has_the_paper_s_parameters():
+    """98.57 M with the fixed positions, of which they keep a table for each map and each way."""
+    with torch.device("meta"):
+        encoder = make_encoder("multimae_vit_base_patch16", image_size=224)
+        maps = {"depth": MapOptions(), "classes": MapOptions(classes=133)}
+        method = MultiMAE(encoder, maps=maps)
+    learnt = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    fixed = 196 * (3 * 768 + 4 * 256)
+    assert round((learnt + fixed) / 1e6, 2) == 98.57
+
+
+def test_a_class_stands_for_a_square_and_an_id_that_there_is_not_for_nothing():
+    method = made(maps={"classes": MapOptions(classes=5)})
+    batch = batch_for(method)
+    batch["classes"][:, :, :4, :8] = 7
+    (values,) = (
+        v for each, v in zip(method.maps, method._values(batch), strict=True) if each.classes
+    )
+    assert values.shape == (2, 1, 16, 24) and values[:, :, 0, :2].isnan().all()
+    assert torch.equal(values[:, :, 1:], batch["classes"][:, :, 6::4, 2::4])
+    assert dict(method.limits) == {"classes": 5}
+    with pytest.raises(DataError, match="classes holds ids from 0 to 7"):
+        method.warnings(batch)
+
+
+@pytest.mark.slow
+def test_it_is_one_graph_to_a_compiler():
+    with get_context("spawn").Pool(1) as pool:  # a process in which shapes are not checked
+        pool.apply(compile_alike)
+
+
+def compile_alike():
+    method = made(maps={"depth": MapOptions(), "classes": MapOptions(classes=5)})
+    batch = batch_for(method)
+    expected = method(batch)
+    found = torch.compile(method, fullgraph=True, backend="aot_eager")(batch)
+    torch.testing.assert_close(found, expected)
+
+
+def test_tokens_and_embeddings_do_not_decay():
+    spared = made().no_decay()
+    assert {"encoder.backbone.cls_token", "inputs.classes.embedding.weight"} <= spared
+    assert {"outputs.normalized_image.token", "outputs.depth.origin"} <= spared
+
+
+@pytest.mark.parametrize(
+    "maps, said",
+    [
+        ({"image": MapOptions()}, "'image' is no map"),
+        ({"classes": MapOptions()}, r"classes: \{classes: 133\}"),
+        ({"depth": MapOptions(loss="cross_entropy")}, "its classes are None"),
+        ({"classes": MapOptions(classes=5, loss="l1")}, "asked for by l1, and its classes are 5"),
+        ({"depth": MapOptions(weight=-1.0)}, "weight is 0 or more"),
+        ({"depth": MapOptions(alpha=0.0)}, "above 0"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(maps, said):
+    with pytest.raises(ConfigurationError, match=said):
+        made(maps=maps)
+
+
+def test_asked_for_nothing_it_refuses():
+    nothing = {"depth": MapOptions(weight=0.0)}
+    with pytest.raises(ConfigurationError, match="asked for nothing"):
+        made(maps=nothing, image_weight=0.0, normalized_weight=0.0)
+
+
+def test_an_encoder_that_needs_all_patches_is_refused():
+    with pytest.raises(ConfigurationError, match=r"MultiMAE .* windows need all patches"):
+        made("swin")

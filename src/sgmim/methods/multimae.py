@@ -47,9 +47,9 @@ class MultiMAE(Objective):
             visible in the paper.
         alpha: concentration of the shares that maps have in what is visible (dirichlet.py).
         loss_on: the patches that are "hidden", or "all" of them.
-        positions: "sincos", fixed, as in the paper; or those that the "encoder" has.
-        decoder_dim: channels of a token in an output adapter.
-        decoder_blocks: of self-attention in each.
+        positions: of the encoder, for all maps the same. "sincos": fixed; "learned": as it comes.
+        decoder_depth: blocks of self-attention in each output adapter.
+        decoder_width: channels of a token in there.
         decoder_heads: of all its attention.
         image_weight: of the loss of pixels as they are.
         normalized_weight: of the loss of pixels in the scale of their patch. With a weight of 0
@@ -70,9 +70,9 @@ class MultiMAE(Objective):
         mask_ratio: float = 5 / 6,
         alpha: float = 1.0,
         loss_on: Literal["hidden", "all"] = "hidden",
-        positions: Literal["sincos", "encoder"] = "sincos",
-        decoder_dim: int = 256,
-        decoder_blocks: int = 2,
+        positions: Literal["sincos", "learned"] = "sincos",
+        decoder_depth: int = 2,
+        decoder_width: int = 256,
         decoder_heads: int = 8,
         image_weight: float = 1.0,
         normalized_weight: float = 1.0,
@@ -98,7 +98,7 @@ class MultiMAE(Objective):
         self.inputs = nn.ModuleDict(
             {each.name: each.input_adapter(encoder) for each in self.maps[1:]}
         )
-        shape = {"dim": decoder_dim, "blocks": decoder_blocks, "heads": decoder_heads}
+        shape = {"depth": decoder_depth, "width": decoder_width, "heads": decoder_heads}
         self.outputs = nn.ModuleDict(
             {
                 each.title: each.output_adapter(
