@@ -1,7 +1,7 @@
 """MoCo v3 and DINO of lightly's parts, in the architecture of one of our encoders, put together as
-lightly's documentation does: crop by crop, and the copy that follows moves as a step begins."""
+lightly's documentation does: crop by crop, and what follows moves as a step begins."""
 
-from copy import deepcopy
+from collections.abc import Callable
 
 import timm
 import torch
@@ -16,12 +16,11 @@ from sgmim.objective import Batch
 
 
 class Pair(nn.Module):
-    """A network that is trained, and a copy that follows it."""
+    """A network that is trained, and another like it that follows."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module):
+    def __init__(self, build: Callable[[], nn.Module]):
         super().__init__()
-        self.trained = nn.Sequential(backbone, head)
-        self.following = deepcopy(self.trained)
+        self.trained, self.following = build(), build()
         deactivate_requires_grad(self.following)
 
     def follow(self, momentum: float) -> None:
@@ -36,10 +35,10 @@ class LightlyMoCo(nn.Module):
 
     def __init__(self, encoder: Encoder):
         super().__init__()
-        vit = _vit(encoder)
+        self.pair = Pair(lambda: nn.Sequential(_vit(encoder), _perceptron(encoder.dim, layers=3)))
+        vit = self.pair.trained[0]
         deactivate_requires_grad(vit.patch_embed)
         vit.pos_embed.requires_grad_(False)
-        self.pair = Pair(vit, _perceptron(encoder.dim, layers=3))
         self.predictor = _perceptron(256, layers=2)
         self.loss = NTXentLoss(temperature=0.2)
 
@@ -59,8 +58,12 @@ class LightlyDINO(nn.Module):
 
     def __init__(self, encoder: Encoder):
         super().__init__()
-        vit, head = _vit(encoder, dynamic_img_size=True), DINOProjectionHead(encoder.dim)
-        self.pair, self.loss = Pair(vit, head), DINOLoss()
+        self.pair = Pair(
+            lambda: nn.Sequential(
+                _vit(encoder, dynamic_img_size=True), DINOProjectionHead(encoder.dim)
+            )
+        )
+        self.loss = DINOLoss()
 
     def forward(self, batch: Batch) -> Tensor:
         self.pair.follow(0.996)
