@@ -106,8 +106,8 @@ class Plan:
             )
         if self.laid_over and self.laid_over < self.epochs:
             raise ConfigurationError(
-                f"a schedule laid over {self.laid_over:g} epochs ends before the {self.epochs:g} "
-                "of the run: leave laid_over out, and say floor_epochs"
+                f"a schedule laid over {self.laid_over:g} epochs ends before the run, which has "
+                f"{self.epochs:g}: leave laid_over out, and say floor_epochs"
             )
         if self.batch % self.accumulate:
             raise ConfigurationError(

@@ -1,7 +1,5 @@
 """MultiMAE is the authors' MultiMAE, shows no more than it says, and takes any map."""
 
-from multiprocessing import get_context
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -322,20 +320,6 @@ def test_a_class_stands_for_a_square_and_an_id_that_there_is_not_for_nothing():
     assert dict(method.limits) == {"classes": 5}
     with pytest.raises(DataError, match="classes holds ids from 0 to 7"):
         method.warnings(batch)
-
-
-@pytest.mark.slow
-def test_it_is_one_graph_to_a_compiler():
-    with get_context("spawn").Pool(1) as pool:  # a process in which shapes are not checked
-        pool.apply(compile_alike)
-
-
-def compile_alike():
-    method = made(maps={"depth": MapOptions(), "classes": MapOptions(classes=5)})
-    batch = batch_for(method)
-    expected = method(batch)
-    found = torch.compile(method, fullgraph=True, backend="aot_eager")(batch)
-    torch.testing.assert_close(found, expected)
 
 
 def test_tokens_and_embeddings_do_not_decay():
