@@ -42,8 +42,10 @@ LEAVING_OUT = {  # where patches can be left out
     "mae": (MAE, LIGHT),
     "mae, learned positions": (MAE, LIGHT | {"positions": "learned", "normalize": False}),
     "multimae": (MultiMAE, LIGHT),
-    "multimae, many": (MultiMAE, LIGHT | {"maps": MANY, "normalized_weight": 0.0}),
-    "multimae, on all": (MultiMAE, LIGHT | {"loss_on": "all", "positions": "learned"}),
+    "multimae, many": (
+        MultiMAE,
+        LIGHT | {"maps": MANY, "normalized_weight": 0.0, "positions": "learned"},
+    ),
     "croco": (CroCo, LIGHT),
     "croco, rotary": (CroCo, LIGHT | {"positions": "rotary", "normalize": False}),
 }
