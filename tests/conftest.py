@@ -86,6 +86,7 @@ def fixed(method: Objective, hidden: Tensor) -> Objective:
 TINY = {
     "vit": ("vit_tiny_patch16_224", {"embed_dim": 48, "depth": 2, "num_heads": 3}),
     "simmim_vit": ("simmim_vit_tiny_patch16", {"embed_dim": 48, "depth": 2}),
+    "rotary_vit": ("rotary_vit_tiny_patch16", {"embed_dim": 48, "depth": 2, "num_heads": 3}),
     "swin": ("swin_tiny_patch4_window7_224", {"embed_dim": 24, "depths": (1, 2, 1, 1)}),
     "swinv2": ("swinv2_tiny_window8_256", {"embed_dim": 24, "depths": (1, 2, 1, 1)}),
 }
@@ -96,14 +97,18 @@ def tiny(encoder, image_size=(64, 96), **options):
     return make_encoder(name, image_size=image_size, options=shape, **options)
 
 
-def batch_for(method, size=2):
-    torch.manual_seed(1)
+def batch_for(method, size=2, seed=1):
+    torch.manual_seed(seed)
     height, width = method.encoder.image_size
     return {
         "image": torch.randn(size, method.encoder.channels, height, width),
+        "second": torch.randn(size, method.encoder.channels, height, width),
         "depth": torch.rand(size, 1, height, width),
         "normals": torch.randn(size, 3, height, width),
         "edges": torch.rand(size, 1, height, width) ** 4,
+        "classes": torch.randint(5, (size, 1, height, width)).float(),
         "fast": (torch.rand(size, 1, height, width) < 0.02).float(),
-        "key": torch.arange(size) + 7,
+        "view": torch.randn(size, method.encoder.channels, height, width),
+        "parts": torch.randn(size, 3, method.encoder.channels, height // 2, width // 2),
+        "key": torch.arange(size) + 7 * seed,
     }

@@ -5,8 +5,21 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from conftest import golden
+from sgmim.errors import ConfigurationError
 from sgmim.layers import PixelHead, patches, take, tokens
-from sgmim.losses import cosine, cross_entropy, l1, painted_l1, ssi, trimmed_standardized
+from sgmim.losses import (
+    check_window,
+    cosine,
+    cross_entropy,
+    from_surroundings,
+    in_surroundings,
+    l1,
+    painted_l1,
+    painted_mse,
+    ssi,
+    trimmed_standardized,
+)
 
 
 def test_standardizing_is_the_formula():
@@ -42,6 +55,28 @@ def test_every_channel_is_standardized_for_itself():
     one, other = torch.rand(2, 1, 1, 16, 16)
     both = trimmed_standardized(torch.cat([one, 100 * other], dim=1))
     torch.testing.assert_close(both[:, :1], trimmed_standardized(one))
+
+
+def test_a_pixel_in_its_surroundings_is_the_formula_of_simmim_s_swin_v2():
+    image = torch.randn(2, 3, 20, 26)
+    ones, size = torch.ones_like(image), 7
+    cut = lambda values: F.unfold(values, size, padding=3).unflatten(1, (3, size**2))  # noqa: E731
+    inside = cut(ones)
+    count = inside.sum(dim=2)
+    mean = cut(image).sum(dim=2) / count
+    variance = ((cut(image) - mean[:, :, None]) * inside).square().sum(dim=2) / (count - 1)
+    theirs = (image.flatten(2) - mean) / (variance + 1e-6).sqrt()
+    ours = in_surroundings(image, size)
+    assert_close(ours.flatten(2), theirs, rtol=1e-4, atol=1e-4)
+    assert_close(from_surroundings(ours, image, size), image)
+
+
+def test_without_surroundings_a_target_is_the_image_and_only_odd_ones_have_a_middle():
+    image = torch.randn(1, 3, 8, 8)
+    assert in_surroundings(image, 0) is image and from_surroundings(image, image, 0) is image
+    for window in (2, 1, -3, 48):
+        with pytest.raises(ConfigurationError, match="target_window"):
+            check_window(window)
 
 
 def test_weights_count_errors_as_often_and_leave_the_divisor_alone():
@@ -165,3 +200,27 @@ def test_trust_in_part_of_a_map_is_a_hole_in_the_rest(loss):
     assert_close(loss(painted, full, trust), loss(painted, full.where(known, torch.nan)))
     assert_close(loss(painted, full, 0.5 * trust), loss(painted, full, trust))
     assert_close(loss(painted, full, trust.where(known, torch.nan)), loss(painted, full, trust))
+
+
+@pytest.mark.parametrize("kind, normalized", [("raw_pix", False), ("norm_pix", True)])
+def test_the_error_of_removed_patches_is_mae_s(kind, normalized):
+    _, io = golden("mae")
+    painted, wanted, removed = io["pred"], io["target_patches"], io["mask"].bool()
+    loss = painted_mse(painted, wanted, normalized=normalized, asked=removed)
+    assert_close(loss, io[f"{kind}.loss"].view(()), rtol=1e-5, atol=0)
+    alone = (each[removed].unflatten(0, (2, -1)) for each in (painted, wanted))
+    assert_close(painted_mse(*alone, normalized=normalized), loss)
+
+
+def test_an_image_without_removed_patches_counts_as_no_error_and_has_a_gradient():
+    painted, wanted = torch.randn(2, 4, 9, requires_grad=True), torch.randn(2, 4, 9)
+    asked = torch.tensor([[True, True, False, True], [False] * 4])
+    loss = painted_mse(painted, wanted, asked=asked)
+    (gradient,) = torch.autograd.grad(loss, painted)
+    assert_close(loss, painted_mse(painted[:1, [0, 1, 3]], wanted[:1, [0, 1, 3]]) / 2)
+    assert gradient.isfinite().all() and gradient[~asked].count_nonzero() == 0
+
+
+def test_a_patch_of_one_color_has_a_scale_to_be_asked_in():
+    flat, painted = torch.full((1, 2, 9), 3.0), torch.zeros(1, 2, 9)
+    assert painted_mse(painted, flat, normalized=True) < 1e-6

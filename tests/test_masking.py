@@ -22,6 +22,29 @@ def test_as_many_squares_are_hidden_as_in_the_paper(squares, ratio, hidden):
     assert count_hidden(squares, ratio) == hidden
 
 
+@pytest.mark.parametrize(
+    "ratio, round_up, hidden",  # of 196 patches: spec, MAE keeps 49 and CroCo hides 176
+    [(0.75, True, 147), (0.9, False, 176), (0.9, True, 177)],
+)
+def test_single_patches_are_hidden_where_no_size_is_given(ratio, round_up, hidden):
+    encoder = tiny("vit", (224, 224))
+    mask = RandomMask(encoder, ratio=ratio, size=None, round_up=round_up)
+    assert mask.count == hidden
+    assert (mask(KEYS[:9]).flatten(1).sum(1) == hidden).all()
+
+
+@pytest.mark.parametrize("name, size", [("vit", None), ("vit", 32), ("swin", 32)])
+def test_cells_are_seen_or_hidden_and_all_of_them_one_or_the_other(name, size):
+    encoder = tiny(name)
+    mask = RandomMask(encoder, ratio=0.7, size=size)
+    hidden = mask(KEYS[:50])
+    seen, unseen = mask.cells(hidden)
+    every = torch.arange(encoder.grid[0] * encoder.grid[1]).expand(50, -1)
+    assert torch.equal(torch.cat([seen, unseen], dim=1).sort(dim=1).values, every)
+    coarse = hidden[:, :: mask.stride // encoder.patch, :: mask.stride // encoder.patch].flatten(1)
+    assert coarse.gather(1, unseen).all() and not coarse.gather(1, seen).any()
+
+
 def test_whole_squares_are_hidden_and_equally_many_in_every_image():
     mask = RandomMask(tiny("swin"), ratio=0.5, size=16)  # 4 x 6 squares of 4 x 4 patches
     hidden = mask(KEYS)

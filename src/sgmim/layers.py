@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,9 +25,33 @@ def tokens(features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
     return features.flatten(2).transpose(1, 2)
 
 
+def spread(
+    found: Float[Tensor, "b m d"], cells: Int[Tensor, "b m"], grid: tuple[int, int]
+) -> Float[Tensor, "b d h w"]:
+    """The feature map of some cells, 0 elsewhere."""
+    rows, columns = grid
+    everywhere = found.new_zeros(len(found), rows * columns, found.shape[-1])
+    everywhere = everywhere.scatter(1, cells[..., None].expand_as(found), found)
+    return everywhere.transpose(1, 2).unflatten(2, grid)
+
+
 def patches(image: Float[Tensor, "b c H W"], size: int) -> Float[Tensor, "b n d"]:
     """Cut an image into squares of `size` pixels, row by row; inside one, channel, row, column."""
     return tokens(F.pixel_unshuffle(image, size))
+
+
+def patches_of_pixels(image: Float[Tensor, "b c H W"], size: int) -> Float[Tensor, "b n d"]:
+    """Such squares as MAE and CroCo lay them out: inside one, row, column, channel."""
+    squares = image.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (b, c, h, size, w, size)
+    return squares.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
+def image_of_pixels(
+    squares: Float[Tensor, "b n d"], grid: tuple[int, int], size: int
+) -> Float[Tensor, "b c H W"]:
+    """The image that `patches_of_pixels` cut."""
+    pixels = squares.unflatten(1, grid).unflatten(3, (size, size, -1))  # (b, h, w, size, size, c)
+    return pixels.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
 
 class PixelHead(nn.Linear):
@@ -67,13 +92,13 @@ def sincos(
 class CrossAttention(nn.Module):
     """Multi-head attention of some tokens to others; queries and keys may be given positions."""
 
-    def __init__(self, dim: int, context_dim: int, heads: int = 8):
+    def __init__(self, dim: int, context_dim: int, heads: int = 8, *, bias: bool = False):
         super().__init__()
         self.heads = heads
         self.fused_attn = True  # as in timm's attention
-        self.q = nn.Linear(dim, dim, bias=False)
-        self.k = nn.Linear(context_dim, dim, bias=False)
-        self.v = nn.Linear(context_dim, dim, bias=False)
+        self.q = nn.Linear(dim, dim, bias=bias)
+        self.k = nn.Linear(context_dim, dim, bias=bias)
+        self.v = nn.Linear(context_dim, dim, bias=bias)
         self.proj = nn.Linear(dim, dim)
 
     def forward(
@@ -83,10 +108,19 @@ class CrossAttention(nn.Module):
         values: Float[Tensor, "b m c"],
     ) -> Float[Tensor, "b n d"]:
         q, k, v = (
-            self._split(self.q(queries)),
-            self._split(self.k(keys)),
-            self._split(self.v(values)),
+            self.split(self.q(queries)),
+            self.split(self.k(keys)),
+            self.split(self.v(values)),
         )
+        return self.attend(q, k, v)
+
+    def attend(
+        self,
+        q: Float[Tensor, "b heads n k"],
+        k: Float[Tensor, "b heads m k"],
+        v: Float[Tensor, "b heads m k"],
+    ) -> Float[Tensor, "b n d"]:
+        """What queries find, given all three head by head."""
         if self.fused_attn:
             found = F.scaled_dot_product_attention(q, k, v)
         else:
@@ -94,8 +128,17 @@ class CrossAttention(nn.Module):
             found = scores.softmax(dim=-1) @ v
         return self.proj(found.transpose(1, 2).flatten(2))
 
-    def _split(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b heads n k"]:
+    def split(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b heads n k"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def take_chance_away(model: nn.Module) -> None:
+    """Let no dropout or stochastic depth, torch's and timm's, do anything any more."""
+    for module in model.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
 
 
 def take_attention_apart(model: nn.Module) -> None:

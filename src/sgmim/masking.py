@@ -37,14 +37,23 @@ class RandomMask:
     Args:
         encoder: whose patches are hidden.
         ratio: share of the squares that is hidden, rounded up.
-        size: pixels a side of one square.
+        size: pixels a side of one square; if not given, one patch, as MAE hides them.
+        round_up: hide rather more than the share than less, as all but CroCo do.
 
     Raises:
         ConfigurationError: the squares do not tile the image, or are not whole patches.
     """
 
-    def __init__(self, encoder: Encoder, *, ratio: float = 0.6, size: int = 32):
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        ratio: float = 0.6,
+        size: int | None = 32,
+        round_up: bool = True,
+    ):
         height, width = encoder.image_size
+        size = encoder.patch if size is None else size
         if not 0 < ratio < 1:
             raise ConfigurationError(f"a mask ratio lies between 0 and 1, and is not {ratio}")
         if size <= 0 or height % size or width % size or size % encoder.patch:
@@ -58,7 +67,7 @@ class RandomMask:
         self.stride = encoder.stride
         self.unit = size // encoder.patch  # patches a side of one square
         self.rows, self.columns = height // size, width // size
-        self.count = count_hidden(self.squares, ratio)
+        self.count = count_hidden(self.squares, ratio, round_up=round_up)
 
     @property
     def squares(self) -> int:
@@ -80,6 +89,14 @@ class RandomMask:
         ranked = marked.flatten(1).byte().sort(dim=1, descending=True, stable=True).indices
         squares = ranked[:, : self.count if count is None else count]
         return Part(marked, self.size, squares, self._cells(squares))
+
+    def cells(self, hidden: Bool[Tensor, "b h w"]) -> tuple[Int[Tensor, "b m"], Int[Tensor, "b k"]]:
+        """The cells of the feature map that are seen, and those that are hidden, by their place:
+        what an encoder that leaves patches out is given, and what is painted."""
+        marked = hidden[:, :: self.unit, :: self.unit].flatten(1)
+        ranked = marked.byte().sort(dim=1, stable=True).indices
+        seen, rest = ranked.split([self.squares - self.count, self.count], dim=1)
+        return self._cells(seen), self._cells(rest)
 
     def rest(self, part: Part) -> Part:
         """All that does not belong to a part."""
@@ -132,10 +149,10 @@ def keys(batch: dict[str, Tensor]) -> Int[Tensor, " b"]:
     return torch.randint(2**62, (len(image),), device=image.device)
 
 
-def count_hidden(squares: int, ratio: float) -> int:
-    """Squares hidden of so many: rounded up, as the authors do (22 of 36), but not by the error of
-    binary fractions (0.55 of 100 is 55)."""
-    return ceil(squares * ratio - 1e-9)
+def count_hidden(squares: int, ratio: float, *, round_up: bool = True) -> int:
+    """Squares hidden of so many: rounded up, as the authors do (22 of 36; MAE keeps the rest,
+    rounded down), but not by the error of binary fractions (0.55 of 100 is 55)."""
+    return ceil(squares * ratio - 1e-9) if round_up else int(squares * ratio + 1e-9)
 
 
 def apportioned(squares: int, portions: Sequence[float]) -> list[int]:

@@ -1,9 +1,14 @@
 """What is done at random to a sample that is trained on, as a function of its key alone.
 
 CutDepth ──► rotation ──► crop, resize, mirror ──► colors
+
+Further views of a photograph go the same way, each with a key of its own and without CutDepth.
+A second photograph of the scene is cut and colored by itself, but mirrored where the first is: a
+scene and its mirror image are two scenes.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -21,11 +26,13 @@ from sgmim.data.crops import (
     random_window,
     turned_over,
 )
-from sgmim.data.geometry import cut, padded, rotated, rule
+from sgmim.data.geometry import cut, padded, parted, rotated, rule
 from sgmim.data.images import Sample
+from sgmim.data.views import Views
 from sgmim.errors import ConfigurationError, unknown
 
 CUT_DEPTH, ROTATION = 779, 780  # streams of a sample's random numbers
+SECOND = 782  # its key is what the second photograph of a sample draws from
 CropKind = Literal["resized", "window", "jitter"]
 
 
@@ -86,6 +93,7 @@ class Augmentation:
     cut_depth: CutDepth | None = None
     colors: str = "none"
     normalization: str = "imagenet"
+    views: Views = field(default_factory=Views)
 
     def __post_init__(self):
         if self.colors not in colors.SETS:
@@ -118,21 +126,50 @@ class Augmentation:
             raise ConfigurationError(f"{' and '.join(fixed)} cannot be rotated; leave rotation out")
 
     def __call__(self, key: int, sample: Sample, size: Size) -> Sample:
+        first, second = parted(sample)
+        changed = self._changed(key, first, size, key)
+        if not second:
+            return changed
+        other = self._changed(draws.key(key, SECOND), second, size, key)
+        return changed | {"second": other["image"]}
+
+    def _changed(self, key: int, sample: Sample, size: Size, mirror: int) -> Sample:
+        """One photograph and its maps by a key, mirrored or not by another."""
         if self.crop != "resized" or self.rotation:  # then corners and borders can be unknown
             sample = {name: _floating(name, value) for name, value in sample.items()}
-        if self.cut_depth:
+        if self.cut_depth and "depth" in sample:
             sample = self.cut_depth(key, sample)
         chance, angle = draws.numbers(key, range(2), ROTATION)
         if self.rotation and chance < 0.5:
             degrees = between(-self.rotation, self.rotation, angle)
             sample = rotated(sample, degrees, self.normalization)
-        piece = self.piece(key, sample, size)
+        piece = self.piece(key, sample, size, mirror)
         sample = cut(sample, piece.crop, piece.size, antialias=self.antialias)
         sample = sample | {"image": colors.changed(key, sample["image"], self.colors)}
         return padded(sample, size, self.normalization)
 
-    def piece(self, key: int, sample: Sample, size: Size) -> Piece:
-        """Which part of a sample is trained on."""
+    def further(self, key: int, image: Tensor, size: Size, needs: Collection[str]) -> Sample:
+        """The other views of a whole image that are needed: "view", as large, and small "parts"."""
+        views, found = self.views, {}
+        if "view" in needs:
+            other = replace(self, colors=views.colors, cut_depth=None)
+            found["view"] = other._seen(draws.key(key, 1), image, size)
+        if "parts" in needs:
+            part = replace(
+                self, crop="resized", scale=views.part_scale, colors=views.part_colors,
+                cut_depth=None,
+            )  # fmt: skip
+            keys = (draws.key(key, 2 + number) for number in range(views.parts))
+            found["parts"] = torch.stack([part._seen(one, image, views.small) for one in keys])
+        return found
+
+    def _seen(self, key: int, image: Tensor, size: Size) -> Tensor:
+        return self(key, {"image": image}, size)["image"]
+
+    def piece(self, key: int, sample: Sample, size: Size, mirror: int | None = None) -> Piece:
+        """Which part of a sample is trained on; whether it is mirrored is drawn from a key of its
+        own where one is given."""
+        mirror = key if mirror is None else mirror
         height, width = sample["image"].shape[-2:]
         if self.crop == "window":
             piece = random_window(key, height, width, size, self.short_side)
@@ -140,7 +177,7 @@ class Augmentation:
             piece = jittered(key, height, width, size, self.jitter, sample.get("classes"))
         else:
             piece = Piece(random_crop(key, height, width, scale=self.scale, ratio=self.ratio), size)
-        return piece._replace(crop=turned_over(piece.crop, key, self.flip, self.vertical_flip))
+        return piece._replace(crop=turned_over(piece.crop, mirror, self.flip, self.vertical_flip))
 
 
 def _can_rotate(name: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from sgmim.data.geometry import Crop, cut
+from sgmim.data.geometry import Crop, by_photograph, cut, parted
 from sgmim.data.images import Sample, Source
 from sgmim.data.live import Live
 from sgmim.data.names import Chosen
@@ -172,7 +172,9 @@ class Sized(Derived):
 
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`."""
-        sample = self.source.read(index, needs)
+        return by_photograph(self.source.read(index, needs), self._sized)
+
+    def _sized(self, sample: Sample) -> Sample:
         height, width = next(value.shape[-2:] for value in sample.values() if value.ndim == 3)
         scale = self.short_side / min(height, width)
         size = round(height * scale), round(width * scale)
@@ -205,7 +207,8 @@ class Exchanged(Derived):
         if self.name in needs:
             other = (index + len(self) // 2) % len(self)  # half a source away: no neighbor's either
             sample[self.name] = self.source.read(other, {self.name})[self.name]
-            if len({value.shape[-2:] for value in sample.values() if value.ndim == 3}) > 1:
+            sizes = {value.shape[-2:] for value in parted(sample)[0].values() if value.ndim == 3}
+            if len(sizes) > 1:
                 raise DataError(
                     f"{self.names[index]} and {self.names[other]} are not of one size: their "
                     f"{self.name} cannot be exchanged"

@@ -3,6 +3,7 @@
 Every map has a rule: how it is interpolated, and what a mirror does to its values.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple
@@ -82,10 +83,29 @@ def fit(
 ) -> dict[str, Tensor]:
     """For evaluation: the whole image in `size`, its shape not kept; or, where a `share` is given,
     the center crop that keeps it: 0.875 is the usual resize to 256 and center crop of 224."""
-    height, width = sample["image"].shape[-2:]
-    if share is None:
-        return cut(sample, Crop(0, 0, height, width), size)
-    return cut(sample, center_crop(height, width, size[1] / size[0], share), size)
+
+    def fitted(sample: dict[str, Tensor]) -> dict[str, Tensor]:
+        height, width = sample["image"].shape[-2:]
+        if share is None:
+            return cut(sample, Crop(0, 0, height, width), size)
+        return cut(sample, center_crop(height, width, size[1] / size[0], share), size)
+
+    return by_photograph(sample, fitted)
+
+
+def parted(sample: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The image with all that lies on it; and the second photograph of its scene, on which nothing
+    does, as the "image" of a sample of its own, which is empty where there is none."""
+    first = {name: value for name, value in sample.items() if name != "second"}
+    return first, {"image": sample["second"]} if "second" in sample else {}
+
+
+def by_photograph(
+    sample: dict[str, Tensor], change: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """The image with all that lies on it changed, and a second photograph by itself."""
+    first, second = parted(sample)
+    return change(first) | ({"second": change(second)["image"]} if second else {})
 
 
 def padded(sample: dict[str, Tensor], size: tuple[int, int], name: str) -> dict[str, Tensor]:

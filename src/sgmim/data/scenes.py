@@ -25,18 +25,22 @@ KINDS = ("rooms", "streets", "both")
 FARTHEST = 80.0  # meters; whatever is farther, the sky too, is given this depth
 CHUNK = 64  # scenes that are made together
 MOST_GIB = 64  # of memory that scenes may take up
-KEPT = {  # channels of each and how they are kept: 12 bytes a pixel in all
+PICTURES = ("image", "second")
+KEPT = {  # channels of each and how they are kept: 15 bytes a pixel in all, 12 without "second"
     "image": (3, torch.uint8),
     "depth": (1, torch.float16),
     "normals": (3, torch.float16),
     "classes": (1, torch.uint8),
+    "second": (3, torch.uint8),
 }
 
 
 class Scenes:
-    """A source of pictures with depth in meters, normals, classes and camera: see `render`.
+    """A source of pictures with depth in meters, normals, classes, camera and a second picture of
+    the same scene from nearby: see `render`.
 
-    count: how many there are; together they take 12 bytes a pixel, of at most 64 GiB.
+    count: how many there are; together they take 12 bytes a pixel, 15 once a second picture is
+        asked for, of at most 64 GiB.
     size: pixels a side, or down and across.
     seed: another one gives other scenes.
     kind: rooms (depth up to 10 m), streets (up to 80 m, the sky's too), or half of each.
@@ -76,33 +80,36 @@ class Scenes:
         """See `Source`. Depth is (1, H, W), normals (3, H, W), classes (1, H, W), camera (4,)."""
         if not 0 <= index < len(self):
             raise IndexError(f"no scene {index} among {len(self)}")
-        self._make(index // CHUNK)
         needs = self.has if needs is None else self.has.intersection(needs)
+        self._make(index // CHUNK, second="second" in needs)
         sample = {name: self._kept[name][index] for name in needs}
-        return {n: x.clone() if n == "image" else x.float() for n, x in sample.items()}
+        return {n: x.clone() if n in PICTURES else x.float() for n, x in sample.items()}
 
     def prepare(self) -> Iterator[int]:
-        """Make all scenes now; yields how many there are so far."""
+        """Make all scenes now, but for second pictures; yields how many there are so far."""
         for chunk in range(-(-len(self) // CHUNK)):
-            self._make(chunk)
+            self._make(chunk, second=False)
             yield min((chunk + 1) * CHUNK, len(self))
 
-    def _make(self, chunk: int) -> None:
-        if self._kept["made"][chunk]:
+    def _make(self, chunk: int, *, second: bool) -> None:
+        if self._kept["views"][chunk] > second:
             return
         span = range(len(self))[chunk * CHUNK : (chunk + 1) * CHUNK]
         keys = torch.tensor([draws.key(self.seed, index) for index in span], device=self.device)
-        made = render(keys, self.size, self.kind, contrast=self.contrast)
-        for name in KEPT:
+        made = render(keys, self.size, self.kind, contrast=self.contrast, second=second)
+        made["camera"] = _cameras(made["focal"], *self.size)
+        if second:
+            made["second"] = made["second_image"]
+        for name in made.keys() & self.has:
             self._kept[name][span.start : span.stop] = made[name]
-        self._kept["camera"][span.start : span.stop] = _cameras(made["focal"], *self.size)
-        self._kept["made"][chunk] = True  # last: two processes may both make it, and alike
+        self._kept["views"][chunk] = 1 + second  # last: two processes may both make it, and alike
 
     def _space(self) -> dict[str, Tensor]:
-        """Where scenes are kept, and which chunks are. It takes up no memory until written to."""
+        """Where scenes are kept, and of how many views each chunk is. It takes up no memory until
+        written to."""
         kept = {n: _shared(len(self), c, *self.size, dtype=t) for n, (c, t) in KEPT.items()}
         kept["camera"] = _shared(len(self), 4, dtype=torch.float32)
-        return kept | {"made": _shared(-(-len(self) // CHUNK), dtype=torch.bool)}
+        return kept | {"views": _shared(-(-len(self) // CHUNK), dtype=torch.uint8)}
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}

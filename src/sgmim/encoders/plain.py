@@ -8,18 +8,40 @@ from timm.layers import PatchEmbed
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from sgmim.encoders import resizing
 from sgmim.encoders.base import QUARTERS, Encoder
+from sgmim.encoders.rotary import RotaryViT
 from sgmim.errors import ConfigurationError
 from sgmim.layers import sincos, take
 
 
-class PlainEncoder(Encoder):
-    """A timm ViT or BEiT, class and register tokens inside, patch tokens out."""
+def leaving_out(encoder: Encoder, method: str) -> "PlainEncoder":
+    """The encoder, for a method that has it see some patches alone.
 
-    backbones = (VisionTransformer, Beit)
-    backbone: VisionTransformer | Beit
+    Raises:
+        ConfigurationError: the encoder cannot leave any out.
+    """
+    if isinstance(encoder, PlainEncoder) and encoder.can_leave_out:
+        return encoder
+    because = (
+        "its blocks have position biases of their own, for all patches"
+        if encoder.is_plain
+        else "its windows need all patches"
+    )
+    raise ConfigurationError(
+        f"{method} has the encoder see the visible patches alone, which {encoder.name} cannot: "
+        f"{because}. A plain ViT can: mae_vit_base_patch16, simmim_vit_base_patch16"
+    )
+
+
+class PlainEncoder(Encoder):
+    """A timm ViT or BEiT, or a rotary ViT, class and register tokens inside, patch tokens out."""
+
+    backbones = (VisionTransformer, Beit, RotaryViT)
+    backbone: VisionTransformer | Beit  # a rotary one is a VisionTransformer, too
 
     def __init__(self, backbone: VisionTransformer | Beit, name: str, options: dict[str, Any]):
         super().__init__()
@@ -35,13 +57,23 @@ class PlainEncoder(Encoder):
         tables = (n for n, _ in backbone.blocks.named_parameters() if "relative_position" in n)
         self.can_leave_out = not any(tables)
         self.has_class_token = backbone.cls_token is not None
+        positions = getattr(backbone, "pos_embed", None)
+        self.takes_any_size = isinstance(backbone, VisionTransformer) and positions is not None
 
     @property
     def blocks(self):
         return list(self.backbone.blocks)
 
     def embed(self, image):
-        return self.backbone.patch_embed(image).unflatten(1, self.grid)
+        stem = self.backbone.patch_embed
+        if tuple(image.shape[2:]) == self.image_size or not self.takes_any_size:
+            return stem(image).unflatten(1, self.grid)
+        if any(side % self.patch for side in image.shape[2:]):
+            raise ConfigurationError(
+                f"patches of {self.patch} pixels do not divide a "
+                f"{image.shape[2]} x {image.shape[3]} image"
+            )
+        return stem.norm(stem.proj(image).movedim(1, -1))
 
     def trunk(self, patches):
         return self._map(self.mix(self.placed(patches)))
@@ -53,13 +85,23 @@ class PlainEncoder(Encoder):
 
         Only where `can_leave_out` says so.
         """
+        return self.without_prefix(self.tokens_of(patches, cells))
+
+    def tokens_of(
+        self, patches: Float[Tensor, "b h w d"], cells: Int[Tensor, "b m"]
+    ) -> Float[Tensor, "b k d"]:
+        """The same with class and register tokens, which come first."""
         rows = self.rows(cells)
-        return self.without_prefix(self.mix(take(self.placed(patches), rows), rows))
+        return self.mix(take(self.placed(patches), rows), rows)
 
     def placed(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b n d"]:
         """Class and register tokens, if there are any, and all patches row by row, as tokens that
-        know their place: what the first block is given."""
+        know their place: what the first block is given. On another grid than its own positions are
+        interpolated (DINO, vision_transformer.py), where `takes_any_size` says so."""
         vit, tokens = self.backbone, patches.flatten(1, 2)
+        grid = patches.shape[1], patches.shape[2]
+        if grid != self.grid:
+            return self._placed_on(grid, tokens)
         if isinstance(vit, VisionTransformer):
             if vit.dynamic_img_size:
                 tokens = patches
@@ -67,6 +109,18 @@ class PlainEncoder(Encoder):
         first = vit.cls_token.expand(tokens.shape[0], -1, -1)  # any number of images, when traced
         tokens = torch.cat([first.to(tokens.dtype), tokens], 1)
         return tokens if vit.pos_embed is None else tokens + vit.pos_embed
+
+    def _placed_on(
+        self, grid: tuple[int, int], tokens: Float[Tensor, "b m d"]
+    ) -> Float[Tensor, "b n d"]:
+        vit: Any = self.backbone
+        prefix = [t for t in (vit.cls_token, vit.reg_token) if t is not None]
+        unplaced = 0 if vit.no_embed_class else vit.num_prefix_tokens
+        positions = resizing.positions(vit.pos_embed, grid, prefix=unplaced, source=self.grid)
+        if vit.no_embed_class:
+            positions = F.pad(positions, (0, 0, vit.num_prefix_tokens, 0))
+        tokens = torch.cat([*(t.expand(len(tokens), -1, -1) for t in prefix), tokens], dim=1)
+        return vit.norm_pre(vit.pos_drop(tokens + positions))
 
     def rows(self, cells: Int[Tensor, "b m"]) -> Int[Tensor, "b k"]:
         """Where class and register tokens and some patches stand among all tokens."""
@@ -81,15 +135,12 @@ class PlainEncoder(Encoder):
 
         Args:
             tokens: `placed` ones, or some of these, or others among them.
-            rows: where they stand among all, if not all are there: for the biases of an encoder
-                that has them in place of positions.
+            rows: where they stand among all, if not all are there: for an encoder that has biases
+                or turns in place of positions.
         """
-        bias = self._bias()
-        if bias is not None and rows is not None:  # (heads, n, n), of which each keeps its own
-            assert self.can_leave_out
-            bias = bias[:, rows[:, :, None], rows[:, None, :]].transpose(0, 1)
+        told = self._told(rows)
         for block in self.backbone.blocks:
-            tokens = self._block(block, tokens, bias)
+            tokens = self._block(block, tokens, told)
         return self.backbone.norm(tokens)
 
     def without_prefix(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b m d"]:
@@ -147,28 +198,33 @@ class PlainEncoder(Encoder):
     ) -> list[Float[Tensor, "b n d"]]:
         """What some blocks make of an image; none after the last of them is asked."""
         levels = self.levels() if levels is None else levels
-        tokens, bias = self.placed(self.embed(image)), self._bias()
+        tokens, told = self.placed(self.embed(image)), self._told()
         outputs = {}
         for number, block in enumerate(self.blocks[: max(levels) + 1]):
-            tokens = self._block(block, tokens, bias)
+            tokens = self._block(block, tokens, told)
             if number in levels:
                 outputs[number] = tokens
         return [outputs[level] for level in levels]
 
-    def _bias(self) -> Float[Tensor, "heads n n"] | None:
-        """The position bias that all blocks share, if there is one."""
-        shared = getattr(self.backbone, "rel_pos_bias", None)
-        return shared() if shared is not None else None
+    def _told(self, rows: Int[Tensor, "b k"] | None = None) -> dict[str, Any]:
+        """What every block is told of where tokens stand, beyond what they know themselves."""
+        vit = self.backbone
+        if isinstance(vit, RotaryViT):
+            return {"by": vit.turns_of(rows)}
+        if isinstance(vit, VisionTransformer):
+            return {}
+        bias = None if vit.rel_pos_bias is None else vit.rel_pos_bias()
+        if bias is not None and rows is not None:  # (heads, n, n), of which each keeps its own
+            assert self.can_leave_out
+            bias = bias[:, rows[:, :, None], rows[:, None, :]].transpose(0, 1)
+        return {"shared_rel_pos_bias": bias}
 
     def _block(
-        self, block: nn.Module, tokens: Tensor, bias: Tensor | None
-    ) -> Float[Tensor, "b n d"]:
-        options: dict[str, Any] = {}
-        if isinstance(self.backbone, Beit):
-            options["shared_rel_pos_bias"] = bias
+        self, block: nn.Module, tokens: Float[Tensor, "b k d"], told: dict[str, Any]
+    ) -> Float[Tensor, "b k d"]:
         if self.backbone.grad_checkpointing and self.training:
-            return checkpoint(block, tokens, use_reentrant=False, **options)
-        return block(tokens, **options)
+            return checkpoint(block, tokens, use_reentrant=False, **told)
+        return block(tokens, **told)
 
     def _map(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b d h w"]:
         return self.without_prefix(tokens).transpose(1, 2).unflatten(2, self.grid)

@@ -10,7 +10,7 @@ from timm.models import save_for_hf
 from torch import Tensor
 
 from sgmim.encoders import Encoder, HierarchicalEncoder
-from sgmim.encoders.named import KAMIM_VITS
+from sgmim.encoders.named import NORMED
 from sgmim.export.card import Usage
 from sgmim.export.check import Pair, Size
 from sgmim.export.subject import Subject
@@ -43,9 +43,10 @@ def write(subject: Subject, folder: Path) -> None:
 
 
 def plain_name(encoder: Encoder) -> str:
-    """The name by which timm itself knows a backbone: KAMIM's differ in the eps of norms, of which
-    no file can tell."""
-    return KAMIM_VITS.get(encoder.name, encoder.name)
+    """The name by which timm itself knows a backbone: some here differ in the eps of norms alone,
+    of which no file can tell."""
+    normed = NORMED.get(encoder.name)
+    return normed.base if normed else encoder.name
 
 
 def arguments(encoder: Encoder) -> dict[str, Any]:
