@@ -10,6 +10,7 @@ from sgmim.encoders import make_encoder
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.layers import patches, sincos
 from sgmim.masking import refine
+from sgmim.memory import activations
 from sgmim.methods.multimae import MultiMAE
 from sgmim.modalities import MapOptions
 
@@ -320,6 +321,19 @@ def test_a_class_stands_for_a_square_and_an_id_that_there_is_not_for_nothing():
     assert dict(method.limits) == {"classes": 5}
     with pytest.raises(DataError, match="classes holds ids from 0 to 7"):
         method.warnings(batch)
+
+
+def test_its_memory_is_told_before_a_step_and_half_precision_will_do():
+    method = made(maps={"classes": MapOptions(classes=5)})
+    batch = batch_for(method)
+    assert activations(method, batch) > 0
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = method(batch)
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+    exact = method(batch)
+    assert all(
+        loss.item() == pytest.approx(exact[n].item(), rel=0.05) for n, loss in losses.items()
+    )
 
 
 def test_tokens_and_embeddings_do_not_decay():
