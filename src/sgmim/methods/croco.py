@@ -111,7 +111,7 @@ class CroCo(Objective):
             painted = image_of_pixels(squares, self.encoder.grid, self.encoder.patch)
             return seen.where(~seen.isnan(), painted)
 
-        pictures = {"image": image, "image, hidden": seen, "second": second}
+        pictures = {"image": image, "image, hidden": seen, "image, second": second}
         if not self.normalize:
             return pictures | {"image, painted": filled(squares)}
         return pictures | {
