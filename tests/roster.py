@@ -8,6 +8,7 @@ from sgmim.methods.mae import MAE
 from sgmim.methods.mocov3 import MoCoV3
 from sgmim.methods.multimae import MultiMAE
 from sgmim.methods.sgmim import SGMIM
+from sgmim.methods.sgmim_visible import VisibleSGMIM
 from sgmim.methods.simmim import SimMIM
 from sgmim.modalities import MapOptions
 from sgmim.weighting import Weights
@@ -41,11 +42,18 @@ ANYWHERE = {  # on every encoder
 LEAVING_OUT = {  # where patches can be left out
     "mae": (MAE, LIGHT),
     "mae, learned positions": (MAE, LIGHT | {"positions": "learned", "normalize": False}),
+    "sgmim_visible": (VisibleSGMIM, LIGHT),
+    "sgmim_visible, siamese": (
+        VisibleSGMIM,
+        LIGHT | {"extractor": "siamese", "encoder_positions": "learned"},
+    ),
+    "sgmim_visible, weighted": (VisibleSGMIM, LIGHT | {"weights": Weights(of="depth")}),
     "multimae": (MultiMAE, LIGHT),
     "multimae, many": (
         MultiMAE,
         LIGHT | {"maps": MANY, "normalized_weight": 0.0, "positions": "learned"},
     ),
+    "multimae, all patches": (MultiMAE, LIGHT | {"loss_on": "all", "alpha": 0.5}),
     "croco": (CroCo, LIGHT),
     "croco, rotary": (CroCo, LIGHT | {"positions": "rotary", "normalize": False}),
 }

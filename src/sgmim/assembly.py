@@ -57,6 +57,7 @@ class Run:
     plan: Plan
     optimizer: Optimizer
     started_from: str  # what the encoder's weights are
+    license: str  # of the weights that it ends with
     preview: Batch | None  # the samples of the picture sheets
     warned: list[str]  # what is to be told of these samples
     activations: int  # bytes an image
@@ -87,7 +88,7 @@ class Run:
                 "method": self.name,
                 "recipe": recipe,
                 "normalization": self.config.batches.normalization,
-                "license": self.config.license,
+                "license": self.license,
                 "started_from": self.started_from,
             },
             preview=self.preview if distributed.is_main() or is_shared(self.objective) else None,
@@ -122,6 +123,7 @@ class Run:
         """The plan of the run, for people."""
         plan, images, processes = self.plan, len(self.source), distributed.world()
         steps, maps = plan.length(images), self._maps()
+        samples = "pairs" if "second" in self.objective.needs else "images"
         size = " x ".join(map(str, self.encoder.image_size))
         count = sum(p.numel() for p in self.objective.parameters()) / 1e6
         of_it = sum(p.numel() for p in self.encoder.parameters()) / 1e6
@@ -132,7 +134,7 @@ class Run:
             "runs": f"{self.command} {self.name} in {self.folder}",
             "encoder": f"{self.encoder.name} for {size} pixels, {of_it:.1f} M parameters of "
             f"{count:.1f} M; weights: {self.started_from}",
-            "data": f"{images} images{' with ' * bool(maps)}{', '.join(maps)}",
+            "data": f"{images} {samples}{' with ' * bool(maps)}{', '.join(maps)}",
             "steps": f"{steps} of {plan.batch} images ({steps * plan.batch / images:.1f} epochs)"
             f"{parts}{shared}",
             "rate": f"{plan.rate:.3g}, {plan.schedule}",
@@ -147,7 +149,7 @@ class Run:
         """The maps that lie on the images, and where they come from if not from the source."""
         live = self.batches.live
         return [
-            *sorted(self.source.has - {"image", "camera", "frame"} - live.names),
+            *sorted(self.source.has - {"image", "camera", "frame", "second"} - live.names),
             *(f"{name} (live, from the crop)" for name in live.crop),
             *(f"{name} (live, on the device)" for name in live.device),
         ]
@@ -173,7 +175,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
         device = distributed.start(config.device, timeout=parallel.timeout)
         torch.manual_seed(config.seed)
     with _checked("encoder"):
-        encoder, started_from = _encoder(config)
+        encoder, started_from, license = _encoder(config)
     with _checked(part):
         objective = build(room, name, encoder, config[part], config.get("head"))
     plan = Plan(**config.training.as_dict())
@@ -210,17 +212,17 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     folder = config.run or Path("runs") / f"{command}_{name}"
     return Run(
         command, name, config, folder, encoder, objective, source, batches, plan, optimizer,
-        started_from, preview, warned, activations, parallel, ema,
+        started_from, config.license or license, preview, warned, activations, parallel, ema,
     )  # fmt: skip
 
 
-def _encoder(config: Namespace) -> tuple[Encoder, str]:
-    """The encoder that was asked for, and what its weights are."""
+def _encoder(config: Namespace) -> tuple[Encoder, str, str]:
+    """The encoder that was asked for, what its weights are, and the license that came with them."""
     encoder = make_encoder(**config.encoder.as_dict())
     if config.init:
         report = initialize(encoder, config.init, at_least=config.init_at_least)
-        return encoder, f"{config.init}: {report}"
-    return encoder, "timm's pre-trained" if config.encoder.pretrained else "new"
+        return encoder, f"{config.init}: {report}", report.license
+    return encoder, "timm's pre-trained" if config.encoder.pretrained else "new", ""
 
 
 def _preview(source: Source, objective: Objective, batches: Batches) -> Batch | None:

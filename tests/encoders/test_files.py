@@ -24,7 +24,7 @@ def test_an_encoder_comes_back_as_it_was(encoder, tmp_path):
     again, report = load_encoder(tmp_path / "encoder.safetensors")
     image = torch.randn(2, 3, *encoder.image_size)
     assert_close(again.eval()(image), encoder(image), rtol=0, atol=0)
-    assert report.share == 1 and not report.missing and not report.dropped
+    assert report.share == 1 and not report.missing and not report.unexplained
     assert "100.0%" in str(report)
     assert (again.name, again.image_size) == (encoder.name, encoder.image_size)
     assert json.loads(json.dumps(again.options)) == json.loads(json.dumps(encoder.options))

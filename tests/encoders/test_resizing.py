@@ -133,7 +133,7 @@ def test_a_vit_is_fine_tuned_at_another_size_with_biases_for_every_block():
     )
     encoder = wrap(vit, "beit_base_patch16_224", {})
     report = load_into(encoder, official("simmim_vit"))
-    assert not report.missing and not report.misshapen and not report.dropped
+    assert not report.missing and not report.misshapen and not report.unexplained
     assert len(report.resized) == config["depth"]
     patches = encoder.pyramid(io["image"])[-1].mean(dim=(2, 3))  # before the final norm
     norm = io["start.fc_norm.weight"], io["start.fc_norm.bias"]  # as they were before loading
@@ -146,4 +146,4 @@ def test_a_bias_that_blocks_share_is_not_taken_apart_where_they_go_on_to_share_i
     small, large = tiny("simmim_vit", (64, 64)), tiny("simmim_vit", (96, 96))
     report = load_into(large, small.backbone.state_dict())
     assert report.resized == ["rel_pos_bias.relative_position_bias_table"]
-    assert report.share == 1 and not report.dropped
+    assert report.share == 1 and not report.unexplained

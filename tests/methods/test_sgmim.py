@@ -42,7 +42,7 @@ def authors_sgmim():
     weights = official("sgmim_swin")["model"]
     method = SGMIM.paper_code(swin(meta["config"]))
     report = load_into(method.encoder, weights, at_least=1.0)
-    assert not report.missing and not report.dropped
+    assert not report.missing and not report.unexplained
     state = {n: weights[theirs(n)].view_as(t) for n, t in method.state_dict().items()}
     method.load_state_dict(state)
     return meta, io, method

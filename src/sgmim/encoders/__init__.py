@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from sgmim.encoders.base import Encoder
 from sgmim.encoders.hierarchical import HierarchicalEncoder
-from sgmim.encoders.named import KAMIM_VITS, NAMED
+from sgmim.encoders.named import NAMED, NORMED
 from sgmim.encoders.plain import PlainEncoder
 from sgmim.encoders.rotary import ROTARY
 from sgmim.errors import ConfigurationError, DataError, listed, nearest
@@ -44,7 +44,7 @@ def make_encoder(
     Args:
         name: timm's name of the backbone, or a paper's: {simmim,mae,multimae,croco}_vit_{tiny,
             small,base,large}_patch16, mocov3_vit_{small,base}_patch16, or
-            {kamim,rotary}_vit_{tiny,small,base}_patch16 (rotary: positions as in CroCo v2).
+            {kamim,rotary}_vit_{tiny,small,base,large}_patch16 (rotary: positions as in CroCo v2).
         image_size: pixels a side, or down and across.
         window: patches a side of Swin's windows, one number or one a stage; by default the
             backbone's own, or the nearest that fits the image.
@@ -104,7 +104,7 @@ def encoder_names() -> list[str]:
     known = [name for module in MODULES for name in timm.list_models(module=module)]
     other = ("*distilled*", "vit_base_mci_224")  # two heads; a stem of convolutions
     known = [name for name in known if not any(fnmatch(name, pattern) for pattern in other)]
-    return [*NAMED, *KAMIM_VITS, *ROTARY, *known]
+    return [*NAMED, *NORMED, *ROTARY, *known]
 
 
 def _timm_name(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -1,20 +1,22 @@
 """An encoder as a file: its weights in timm's names, and what it takes to build it again."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile, is_zipfile
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 import sgmim
 from sgmim.encoders import Encoder, make_encoder
-from sgmim.encoders.weights import LoadingReport, load_into
+from sgmim.encoders.checkpoints import contents, opened, tensors_of, told_beside, understood
+from sgmim.encoders.layouts import TIMM
+from sgmim.encoders.loading import LoadingReport
+from sgmim.encoders.shapes import described
+from sgmim.encoders.weights import convert, load_into
 from sgmim.errors import ConfigurationError, DataError, FileError
 from sgmim.files import write_whole
 
@@ -70,8 +72,8 @@ def load_encoder(
         FileError: there is no such file.
         DataError: it is not an encoder's, or too little of it fits.
     """
-    file = _encoder_file(path)
-    header, state = _opened(file)
+    file = encoder_file(path)
+    header, state = opened(file)
     if not header.keys() >= BUILDS:
         raise DataError(
             f"{path} does not say which encoder it is of; build that with make_encoder and "
@@ -90,36 +92,46 @@ def initialize(encoder: Encoder, path: Path | str, *, at_least: float = 0.95) ->
         FileError: there is no such file.
         DataError: it cannot be read, or too little of it fits.
     """
-    file = _encoder_file(path)
-    if file.suffix != ".safetensors":
-        return load_into(encoder, _pickled(file), at_least=at_least)
-    header, state = _opened(file)
+    file = encoder_file(path)
+    header, state = contents(file)
     if not header.keys() >= BUILDS:
         return load_into(encoder, state, at_least=at_least)
     saved = _made(file, _keywords(file, header, state, {}))
     # only the encoder as it was knows whether its tables are of square windows
     is_like = saved.name == encoder.name
-    return load_into(encoder, state, at_least=at_least, saved=saved if is_like else None)
+    report = load_into(
+        encoder, state, at_least=at_least, saved=saved if is_like else None, layout=TIMM
+    )
+    report.license, report.normalization = (
+        header.get("license", ""),
+        header.get("normalization", ""),
+    )
+    return report
 
 
 def read_header(path: Path | str) -> dict[str, str]:
     """What the file of an encoder says beside its weights; nothing where it is a checkpoint of
     others. DataError where it is damaged."""
-    file = _encoder_file(path)
+    file = encoder_file(path)
     if file.suffix != ".safetensors":
         return {}
-    with _understood(file), safe_open(file, "pt") as opened:
+    with understood(file), safe_open(file, "pt") as opened:
         return opened.metadata() or {}
 
 
 def saved_options(path: Path | str, **changes: Any) -> dict[str, Any]:
-    """The keywords of make_encoder that a file of save_encoder was made with; none of another's."""
-    file = _encoder_file(path)
-    header, state = _opened(file) if file.suffix == ".safetensors" else ({}, {})
-    return _keywords(file, header, state, changes) if header.keys() >= BUILDS else {}
+    """The keywords of make_encoder that a file of save_encoder was made with; of another's, those
+    that its shapes tell, if they tell any."""
+    file = encoder_file(path)
+    header, state = contents(file)
+    if header.keys() >= BUILDS:
+        return _keywords(file, header, state, changes)
+    with suppress(DataError):
+        return described(convert(state), tensors_of(state), told_beside(file, state)) | changes
+    return {}
 
 
-def _encoder_file(path: Path | str) -> Path:
+def encoder_file(path: Path | str) -> Path:
     file = Path(path)
     file = (
         file if file.suffix in (".safetensors", ".pth", ".pt", ".ckpt", ".tar") else file / ENCODER
@@ -129,37 +141,6 @@ def _encoder_file(path: Path | str) -> Path:
             f"there is no encoder at {file}: give a run's folder, its {ENCODER}, or a .pth"
         )
     return file
-
-
-def _opened(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    with _understood(file), safe_open(file, "pt") as opened:
-        header = opened.metadata() or {}
-        return header, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-
-
-@contextmanager
-def _understood(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except SafetensorError as error:
-        raise DataError(f"{file} is no safetensors file, or only a part of one: {error}") from error
-
-
-def _pickled(file: Path) -> dict[Any, Any]:
-    """A checkpoint of others, read without running anything that it may contain."""
-    try:
-        if is_zipfile(file):
-            with ZipFile(file) as archive:  # torch never packs them: who does is up to something
-                unpacked = sum(part.file_size for part in archive.infolist())
-            if unpacked > file.stat().st_size:
-                raise ValueError(f"it would unpack to {unpacked} bytes")
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is torn, rotten or meant to harm fails in any way
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{file} is no checkpoint of tensors alone: {reason}") from error
-    if not isinstance(state, dict):
-        raise DataError(f"{file} holds no tensors by name, but a {type(state).__name__}")
-    return state
 
 
 def _made(file: Path, keywords: dict[str, Any]) -> Encoder:

@@ -100,22 +100,39 @@ NAMED |= {
     "mocov3_vit_base_patch16": Named(PLAIN["base"], {}, init_moco),
 }
 
-# KAMIM's ViTs are Hugging Face's: plain, but for the eps of their norms, which is no number that a
-# file could keep, and how they begin. timm is to rebuild them from name and options, as others.
-KAMIM_VITS = {f"kamim_vit_{size}_patch16": PLAIN[size] for size in ("tiny", "small", "base")}
+# Hugging Face's norms, so KAMIM's, and MIM-Depth-Estimation's have an eps of their own: no number
+# that a file could keep. timm is to rebuild them from name and options, as others.
 
 
-def _kamim_vit(name: str, base: str) -> Callable[..., nn.Module]:
+@dataclass(frozen=True)
+class Normed:
+    """A backbone of timm's but for the eps of its norms, known to timm by a name of its own."""
+
+    base: str  # timm's name of it
+    eps: float
+    begin: Callable[[Any], None] = lambda model: None  # gives it the weights to begin with
+
+
+NORMED = {f"kamim_vit_{size}_patch16": Normed(PLAIN[size], 1e-12, init_kamim) for size in SIZES}
+for _size in ("base", "large"):
+    NORMED |= {
+        f"hf_beit_{_size}_patch16": Normed(f"beit_{_size}_patch16_224", 1e-12),
+        f"mimdepth_swinv2_{_size}": Normed(f"swinv2_{_size}_window12_192", 1e-6),
+    }
+
+
+def _register(name: str, normed: Normed) -> None:
     def build(pretrained: bool = False, **options: Any) -> nn.Module:
         if pretrained:
             raise ConfigurationError(f"timm has no weights of {name}: give a checkpoint as --init")
-        vit = timm.create_model(base, norm_layer=partial(LayerNorm, eps=1e-12), **options)
-        init_kamim(vit)
-        return vit
+        norm = partial(LayerNorm, eps=normed.eps)
+        model = timm.create_model(normed.base, norm_layer=norm, **options)
+        normed.begin(model)
+        return model
 
     build.__name__ = name
-    return build
+    register_model(build)
 
 
-for _name, _base in KAMIM_VITS.items():
-    register_model(_kamim_vit(_name, _base))
+for _name, _normed in NORMED.items():
+    _register(_name, _normed)

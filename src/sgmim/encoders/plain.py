@@ -106,7 +106,8 @@ class PlainEncoder(Encoder):
             if vit.dynamic_img_size:
                 tokens = patches
             return vit.norm_pre(vit._pos_embed(tokens))
-        tokens = torch.cat([vit.cls_token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], 1)
+        first = vit.cls_token.expand(tokens.shape[0], -1, -1)  # any number of images, when traced
+        tokens = torch.cat([first.to(tokens.dtype), tokens], 1)
         return tokens if vit.pos_embed is None else tokens + vit.pos_embed
 
     def _placed_on(

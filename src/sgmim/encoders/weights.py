@@ -1,49 +1,32 @@
-"""Weights of others, in timm's names; weights into an encoder, with an account of what fitted."""
+"""Weights of others into an encoder, with an account of every tensor and every parameter."""
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 import torch
-from timm.models import beit, swin_transformer
 from torch import Tensor
 
-from sgmim.encoders import hugging_face, resizing
+from sgmim.encoders import folding, resizing
 from sgmim.encoders.base import Encoder
+from sgmim.encoders.checkpoints import tensors_of
+from sgmim.encoders.layouts import TIMM, Converted, Layout, State, recognized
+from sgmim.encoders.loading import LoadingReport
+from sgmim.encoders.strangers import looks_like
 from sgmim.errors import DataError, listed
 
-State = dict[str, Tensor]
 TABLE = "relative_position_bias_table"
-
-
-@dataclass
-class LoadingReport:
-    """What became of the tensors of a checkpoint, and of the parameters of an encoder."""
-
-    source: str
-    loaded: list[str]
-    resized: list[str]  # loaded, after a change of grid or window
-    missing: list[str]  # in the encoder, not in the checkpoint
-    dropped: list[str]  # in the checkpoint, not in the encoder
-    misshapen: list[str] = field(default_factory=list)  # in both, of different shape
-    share: float = 0.0  # of the encoder's parameters that were loaded
-
-    def __str__(self) -> str:
-        parts = [f"{self.source}: {len(self.loaded)} tensors, {self.share:.1%} of the parameters"]
-        for word in ("resized", "missing", "dropped", "misshapen"):
-            if tensors := getattr(self, word):
-                parts.append(f"{len(tensors)} {word} ({listed(tensors, most=3)})")
-        return "; ".join(parts)
+ENOUGH = 0.95  # of the parameters, and of the tensors; who asks for less, asks for a part
 
 
 def load_into(
     encoder: Encoder,
     state: dict[Any, Any],
     *,
-    at_least: float = 0.95,
+    at_least: float = ENOUGH,
     saved: Encoder | None = None,
+    layout: Layout | None = None,
+    allow_lossy: bool = False,
+    student: bool = False,
 ) -> LoadingReport:
     """Load a checkpoint, in any layout that is known, into an encoder.
 
@@ -51,106 +34,154 @@ def load_into(
     weights are of; where that is not known, they are taken for square. The encoder is left as it
     was where too little fits.
 
+    Args:
+        encoder: that is to have them.
+        state: what the file holds; its settings are passed over.
+        at_least: share of the encoder's parameters, and of its tensors, that must be loaded.
+        saved: the encoder that the weights are of, if that is known.
+        layout: whose they are, if that is known.
+        allow_lossy: fold a ViT with relative positions into a plain one, which loses these.
+        student: take DINO's student, not its teacher.
+
     Raises:
         DataError: less than `at_least` of the encoder's parameters, or of its tensors (a Swin v2
-            has nearly all parameters of a Swin v1, and is another network), would be loaded.
+            has nearly all parameters of a Swin v1, and is another network), would be loaded. Or,
+            where not a part was asked for, a tensor of the checkpoint is of no known part of its
+            source, or of another shape than the encoder's. Or weights are not finite.
     """
-    source, state = convert(state)
-    old = state = _given_to_blocks(state, encoder.backbone.state_dict())
+    if layout is None and encoder.backbone.state_dict().keys() & tensors_of(state).keys():
+        layout = recognized(tensors_of(state)) or TIMM  # a part of it, as of a file that is torn
+    converted = convert(state, layout=layout, student=student)
+    if folding.is_lossy(converted.state, encoder):
+        _check_lossy(converted, encoder, allow_lossy)
+        converted.state, lost = folding.folded(converted.state, encoder)
+        converted.dropped |= dict.fromkeys(lost, "relative positions, which are lost")
+    own = encoder.backbone.state_dict()
+    given = _given_to_blocks(converted.state, own)
+    new = _resized_or_refused(encoder, given, saved)
+    fitting = {n: t for n, t in new.items() if n in own and _fits(t, own[n])}
+    if bad := [n for n, t in fitting.items() if not _is_finite(t, own[n])]:
+        raise DataError(f"these weights are not finite, in {listed(bad, most=3)}: of a failed run?")
+    report = _report(encoder, converted, new, fitting)
+    report.resized = sorted(name for name in fitting if given.get(name) is not fitting[name])
+    _check(report, encoder, at_least)
+    encoder.backbone.load_state_dict(fitting, strict=False)
+    return report
+
+
+def convert(
+    state: dict[Any, Any], *, layout: Layout | None = None, student: bool = False
+) -> Converted:
+    """Recognize a checkpoint by its keys, and read its encoder in timm's names.
+
+    Wrappers ("model", "state_dict", DDP's "module.") are looked through; where a teacher and a
+    student are there, the teacher is taken, or the student.
+
+    Raises:
+        DataError: it is nobody's that is known here; the message says what it looks like.
+    """
+    state, whole = tensors_of(state, student=student), state
+    layout = layout or recognized(state)
+    if layout is None:
+        names = state or [key for key in whole if not isinstance(key, int)]
+        raise DataError(
+            f"these weights do not fit any encoder: they look like {looks_like(names)}"
+            + (f", with names as {listed(list(state), most=3)}" if state else "")
+            + "; docs/weights.md lists the sources that are known"
+        )
+    return layout.convert(state)
+
+
+def _fits(tensor: Tensor, own: Tensor) -> bool:
+    if tensor.is_meta and not own.is_meta:  # a shape without numbers
+        return False
+    return tensor.shape == own.shape and tensor.is_floating_point() == own.is_floating_point()
+
+
+def _is_finite(tensor: Tensor, own: Tensor) -> bool:
+    """Also once it is of the encoder's precision."""
+    if tensor.is_meta or not tensor.is_floating_point():
+        return True
+    return bool(tensor.to(own.dtype).isfinite().all())
+
+
+def _check_lossy(converted: Converted, encoder: Encoder, allowed: bool) -> None:
+    if not allowed:
+        raise DataError(
+            f"these weights do not fit {encoder.name} without a loss: {converted.source} has "
+            "biases by relative position, for which a plain ViT has no place. Take an encoder "
+            "that has them, as simmim_vit_base_patch16, or give them up by --allow-lossy"
+        )
+
+
+def _report(encoder: Encoder, converted: Converted, new: State, fitting: State) -> LoadingReport:
+    own = encoder.backbone.state_dict()
+    sizes = {name: parameter.numel() for name, parameter in encoder.backbone.named_parameters()}
+    dropped, unexplained = dict(converted.dropped), list(converted.unexplained)
+    for name in sorted(new.keys() - own.keys()):
+        if name.startswith("norm.") and not any(n.startswith("norm.") for n in own):
+            dropped[name] = "final norm, which this encoder has none of"
+        else:
+            unexplained.append(name)
+    return LoadingReport(
+        converted.source,
+        loaded=sorted(fitting),
+        resized=[],
+        missing=sorted(own.keys() - new.keys()),
+        renamed=[name for name in converted.renamed if name in fitting],
+        dropped=dropped,
+        unexplained=unexplained,
+        misshapen=sorted(new.keys() & own.keys() - fitting.keys()),
+        share=sum(sizes.get(name, 0) for name in fitting) / sum(sizes.values()),
+        tensors=converted.kept + len(converted.dropped) + len(converted.unexplained),
+        kept=converted.kept,
+        license=converted.layout.license,
+        normalization=converted.layout.normalization,
+    )
+
+
+def _check(report: LoadingReport, encoder: Encoder, at_least: float) -> None:
+    count = len(encoder.backbone.state_dict())
+    if min(report.share, len(report.loaded) / count) < at_least:
+        raise DataError(
+            f"these weights do not fit {encoder.name}: {report}; at least {at_least:.0%} of the "
+            f"parameters and of the {count} tensors are asked for. Is it the right backbone, "
+            "and the right size of it?"
+        )
+    if at_least < ENOUGH:
+        return
+    if report.unexplained:
+        raise DataError(
+            f"these weights do not fit {encoder.name}: {len(report.unexplained)} tensors are of "
+            f"no part of {report.source} that is known ({listed(report.unexplained, most=3)}); "
+            f"they look like {_mixed(report.unexplained)}"
+        )
+    if report.misshapen:
+        raise DataError(
+            f"these weights do not fit {encoder.name}: {len(report.misshapen)} tensors are of "
+            f"another shape ({listed(report.misshapen, most=3)})"
+        )
+
+
+def _mixed(names: list[str]) -> str:
+    """What names look like that are left over."""
+    other = recognized(dict.fromkeys(names, torch.empty(0)))
+    return f"those of {other.source}" if other and other is not TIMM else looks_like(names)
+
+
+def _resized_or_refused(encoder: Encoder, state: State, saved: Encoder | None) -> State:
     try:
-        state = _resized(encoder, state, saved)
+        return _resized(encoder, state, saved)
     except Exception as error:  # of tables that are none, in any way
         raise DataError(
             f"these weights do not fit {encoder.name}: a table of positions cannot be resized: "
             f"{(str(error).strip() or type(error).__name__).splitlines()[0]}"
         ) from error
-    own = encoder.backbone.state_dict()
-    fitting = {n: t for n, t in state.items() if n in own and _fits(t, own[n])}
-    if bad := [n for n, t in fitting.items() if t.is_floating_point() and not t.isfinite().all()]:
-        raise DataError(f"these weights are not finite, in {listed(bad, most=3)}: of a failed run?")
-    sizes = {name: parameter.numel() for name, parameter in encoder.backbone.named_parameters()}
-    report = LoadingReport(
-        source,
-        loaded=sorted(fitting),
-        resized=sorted(name for name in fitting if old[name] is not fitting[name]),
-        missing=sorted(set(own) - set(state)),
-        dropped=sorted(set(state) - set(own)),
-        misshapen=sorted(set(state) & set(own) - set(fitting)),
-        share=sum(sizes.get(name, 0) for name in fitting) / sum(sizes.values()),
-    )
-    if min(report.share, len(fitting) / len(own)) < at_least:
-        raise DataError(
-            f"these weights do not fit {encoder.name}: {report}; at least {at_least:.0%} of the "
-            f"parameters and of the {len(own)} tensors are asked for. Is it the right backbone, "
-            "and the right size of it?"
-        )
-    encoder.backbone.load_state_dict(fitting, strict=False)
-    return report
-
-
-def convert(state: dict[Any, Any]) -> tuple[str, State]:
-    """Recognize a checkpoint by its keys: the name of its layout, and its encoder in timm's names.
-
-    Wrappers ("model", "state_dict", DDP's "module.") are looked through.
-    """
-    for wrapper in ("model", "state_dict", "model_state_dict"):
-        if isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    state = {n.removeprefix("module."): t for n, t in state.items() if _is_plain(n, t)}
-    for layout, (marks, rename) in LAYOUTS.items():
-        if all(any(name.startswith(mark) for name in state) for mark in marks):
-            return layout, rename(state)
-    return "timm", state
-
-
-def _is_plain(name: Any, tensor: Any) -> bool:
-    """Whether this is a weight under its name: no settings, and nothing sparse or larger than
-    what there is of it."""
-    if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.is_quantized:
-        return False
-    if tensor.layout != torch.strided:
-        return False
-    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-
-
-def _fits(tensor: Tensor, own: Tensor) -> bool:
-    if tensor.is_meta:  # a shape without numbers
-        return False
-    return tensor.shape == own.shape and tensor.is_floating_point() == own.is_floating_point()
-
-
-def _simmim(state: State) -> State:
-    """SimMIM and what descends from it: the encoder under "encoder.", of ViT or Swin."""
-    encoder = {n.removeprefix("encoder."): t for n, t in state.items() if n.startswith("encoder.")}
-    unneeded = ("relative_position_index", "attn_mask", "relative_coords_table", "mask_token")
-    encoder = {n: t for n, t in encoder.items() if not n.endswith(unneeded)}
-    # SG-MIM's first commit keeps a second patch embedding there, which it never uses
-    encoder = {n: t for n, t in encoder.items() if not n.startswith("depth_patch_embed.")}
-    return {_swin_name(name): tensor for name, tensor in encoder.items()}
-
-
-def _swin_name(name: str) -> str:
-    """timm merges patches at the start of a stage, the authors at the end of the one before."""
-    name = re.sub(
-        r"^layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) + 1}.downsample", name
-    )
-    name = re.sub(r"^norm3\.", "norm.", name)  # MIM-Depth-Estimation names it for its stage
-    return name.replace(".rpe_mlp.", ".cpb_mlp.")
-
-
-# layout: what its keys begin with, and how to read it. The first that fits is taken.
-LAYOUTS: dict[str, tuple[tuple[str, ...], Callable[[State], State]]] = {
-    "SG-MIM": (("encoder.", "depth_encoder.", "fusion_blk_img."), _simmim),
-    "MIM-Depth-Estimation": (("encoder.", "last_layer_depth."), _simmim),
-    "SimMIM": (("encoder.", "decoder."), _simmim),
-    "Hugging Face ViT": (("vit.embeddings.",), hugging_face.to_timm),
-    "Hugging Face Swin": (("swin.embeddings.",), hugging_face.to_timm),
-}
 
 
 def _resized(encoder: Encoder, state: State, saved: Encoder | None) -> State:
     """The same weights with position tables for this encoder's grid and windows."""
-    backbone, own = encoder.backbone, encoder.backbone.state_dict()
+    own = encoder.backbone.state_dict()
     resized: State = {}
     for name in [name for name in state if name.endswith(TABLE) and name in own]:
         window, source = _window(encoder, name), _window(saved, name) if saved else None
@@ -165,13 +196,7 @@ def _resized(encoder: Encoder, state: State, saved: Encoder | None) -> State:
             resized["pos_embed"] = resizing.positions(
                 state["pos_embed"], grid, prefix=prefix, source=source
             )
-    state = state | resized
-    other = {n: t for n, t in state.items() if n in own and t.shape != own[n].shape}
-    if isinstance(backbone, beit.Beit):
-        other = beit.checkpoint_filter_fn(other, backbone)
-    elif isinstance(backbone, swin_transformer.SwinTransformer):
-        other = swin_transformer.checkpoint_filter_fn(other, backbone)
-    return state | other
+    return state | resized
 
 
 def _window(encoder: Encoder, table: str) -> tuple[int, int]:

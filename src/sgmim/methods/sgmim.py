@@ -29,7 +29,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sgmim.encoders.base import Encoder
-from sgmim.guidance import Extractor, Guidance, Guide, Loss, Target, gathered, own
+from sgmim.guidance import Extractor, Guide, Loss, Target, gathered, guiding, own
 from sgmim.guidance.fusion import Fusion
 from sgmim.guidance.views import Map
 from sgmim.layers import PixelHead, mask_token, take, tokens
@@ -121,8 +121,7 @@ class SGMIM(Objective):
             channels=channels, extractor=extractor, mlp_ratio=mlp_ratio, target=target, loss=loss,
             weight=knowledge_weight, standardize_eps=standardize_eps, portion=1.0,
         )  # fmt: skip
-        told = {name: each.over(usual) for name, each in (guides or {knowledge: usual}).items()}
-        self.guides = [Guidance(name, each, encoder) for name, each in told.items() if each.weight]
+        self.guides = guiding(guides, knowledge, usual, encoder)
         named = [name for each in self.guides for name in each.needs]
         self.needs = tuple(dict.fromkeys(["image", *named, *(weights.needs if weights else ())]))
         if weights:

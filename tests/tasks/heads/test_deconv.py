@@ -109,9 +109,9 @@ def authors_encoder(config):
     for stage, shifts in zip(swin.layers, config["use_shift"], strict=True):
         for block in stage.blocks if not shifts else ():
             block.shift_size, block.attn_mask = (0, 0), None
-    layout, weights = convert(official("glp_swinv2"))
-    assert layout == "MIM-Depth-Estimation"
-    swin.load_state_dict(weights)
+    converted = convert(official("glp_swinv2"))
+    assert converted.source == "MIM-Depth-Estimation"
+    swin.load_state_dict(converted.state)
     return wrap(swin, "swinv2_base_window12_192", {})
 
 
@@ -142,5 +142,5 @@ def parameter(task, name):
     """The parameter of a task that the authors know by this name."""
     if head := renamed(name):
         return task.head.get_parameter(head)
-    [ours] = convert({name: torch.zeros(1), "last_layer_depth.": torch.zeros(1)})[1]
+    [ours] = convert({name: torch.zeros(1), "last_layer_depth.": torch.zeros(1)}).state
     return task.encoder.backbone.get_parameter(ours)
