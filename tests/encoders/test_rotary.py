@@ -9,6 +9,8 @@ from sgmim.encoders import make_encoder
 from sgmim.encoders.files import initialize, load_encoder, save_encoder
 from sgmim.encoders.rotary import turned, turns
 from sgmim.errors import ConfigurationError
+from sgmim.export import hugging_face_folder, timm_folder
+from sgmim.export.subject import open_subject
 
 
 def test_products_of_turned_tokens_depend_on_how_far_apart_they_are():
@@ -62,3 +64,11 @@ def test_what_cannot_be_is_refused():
         make_encoder("rotary_vit_tiny_patch16", image_size=64, options=tiny_options)
     with pytest.raises(ConfigurationError, match="timm has no weights"):
         make_encoder("rotary_vit_base_patch16", image_size=64, pretrained=True)
+
+
+def test_it_leaves_for_what_needs_no_name_of_it(tmp_path):
+    save_encoder(tiny("rotary_vit", (64, 64)), tmp_path, normalization="half")
+    subject = open_subject(tmp_path)
+    for form in (timm_folder, hugging_face_folder):
+        with pytest.raises(ConfigurationError, match="take --to onnx, torch or sgmim instead"):
+            form.write(subject, tmp_path / "there")
