@@ -40,6 +40,7 @@ def test_its_code_opens_what_it_describes(tmp_path):
 def test_licenses_have_the_names_of_the_hub():
     assert license_id("Apache-2.0") == "apache-2.0" and license_id("CC BY-NC 4.0") == "cc-by-nc-4.0"
     assert license_id("") == "unknown" and license_id("ask me") == "other"
+    assert license_id("unknown: that of its source") == "unknown"
 
 
 def test_folders_are_nobodys_business():

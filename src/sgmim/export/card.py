@@ -62,7 +62,7 @@ def for_hub(card: str, repository: str) -> str:
 
 def license_id(said: str) -> str:
     """What the Hub calls a license: "unknown" where nobody has said, "other" if it has no word."""
-    name = said.strip().lower().replace(" ", "-")
+    name = said.strip().lower().partition(":")[0].replace(" ", "-")
     return name if name in KNOWN else "other" if name else "unknown"
 
 
@@ -88,7 +88,7 @@ def _facts(subject: "Subject") -> dict[str, str]:
         "recipe": header.get("recipe", ""),
         "steps": header.get("step", ""),
         "started from": without_folders(header.get("started_from", "")),
-        "converted from": without_folders(header.get("source", "")),
+        "imported from": ", ".join(filter(None, map(header.get, ("source", "imported_from")))),
         "input": f"red, green and blue in [0, 1], then {normalized} ({subject.normalization})",
         "license": header.get("license", "") or "nobody has said",
         "teachers that saw benchmarks": _seen(subject.file),

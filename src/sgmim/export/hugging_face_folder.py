@@ -23,6 +23,7 @@ from sgmim.export.subject import Subject
 from sgmim.export.timm_folder import as_map, windowed_sizes, windows_of
 
 INSTEAD = "take --to timm, onnx or torch instead"
+ELSEWHERE = "take --to onnx or torch instead"  # what timm has not, either
 BILINEAR = 2  # as PIL numbers it
 USE = """from transformers import AutoImageProcessor, AutoModel
 
@@ -55,10 +56,7 @@ def converted(encoder: Encoder) -> Any:
 
     kind = MODELS.get(type(encoder.backbone))
     if kind is None:
-        raise ConfigurationError(
-            f"transformers has no model that turns its tokens by their places, as {encoder.name} "
-            "does: take --to onnx, torch or sgmim instead"
-        )
+        raise ConfigurationError(f"transformers has no model like {encoder.name}; {ELSEWHERE}")
     _check_windows(kind, encoder)
     made = getattr(transformers, kind)
     model = made(made.config_class(**settings(encoder))).eval()
@@ -74,7 +72,7 @@ def converted(encoder: Encoder) -> Any:
         keeps = f"it has no place for {listed(sorted(own), most=3)}" * bool(own)
         why = " and ".join(filter(None, (wants, keeps)))
         raise ConfigurationError(f"{kind} cannot be this {encoder.name}: {why}; {INSTEAD}")
-    if isinstance(getattr(model, "pooler", None), torch.nn.Module) and kind == "ViTModel":
+    if kind == "ViTModel":
         # their pooler is a layer that no encoder here has: it hands on the class token as it is
         state |= {"pooler.dense.weight": torch.eye(encoder.dim)}
         state |= {"pooler.dense.bias": torch.zeros(encoder.dim)}
@@ -176,7 +174,7 @@ def other_sizes(encoder: Encoder) -> tuple[Size, ...]:
 
 
 def _is_vit(encoder: Encoder) -> bool:
-    return MODELS[type(encoder.backbone)] == "ViTModel"
+    return MODELS.get(type(encoder.backbone)) == "ViTModel"
 
 
 def note(subject: Subject) -> str:

@@ -1,4 +1,8 @@
-"""The names that transformers has for the weights of an encoder, and what it has to be told."""
+"""What transformers calls the weights of an encoder, and what it has to be told to build it.
+
+Its names are those that an import reads (encoders/layouts/hugging_face.py), looked up the other
+way round: for each weight of its model, what timm calls it.
+"""
 
 import re
 from typing import Any
@@ -10,6 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from sgmim.encoders import Encoder, HierarchicalEncoder
+from sgmim.encoders.layouts.hugging_face import COMMON
 
 State = dict[str, Tensor]
 
@@ -20,51 +25,26 @@ MODELS = {
     SwinTransformerV2: "Swinv2Model",
 }
 
-# Theirs -> timm's, one after the other; of ViT, BEiT, Swin and Swin v2.
-RENAMED = (
-    (r"^encoder\.", ""),
-    (r"^embeddings\.position_embeddings", "pos_embed"),
-    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-    (r"^embeddings\.norm\.", "patch_embed.norm."),
-    (r"^embeddings\.", ""),
-    (r"^layers\.(\d+)\.(?!blocks|downsample)", r"blocks.\1."),
-    (r"\.layernorm_before\.", ".norm1."),
-    (r"\.layernorm_after\.", ".norm2."),
-    (r"\.lambda_", ".gamma_"),
-    (r"\.attention\.(q|k|v)_proj\.", r".attn.\1."),
-    (r"\.attention\.self\.(q|k|v)(uery|ey|alue)\.", r".attn.\1."),
-    (r"\.attention\.(o_proj|output\.dense)\.", ".attn.proj."),
-    (r"\.attention\.self\.continuous_position_bias_mlp\.", ".attn.cpb_mlp."),
-    (r"\.attention\.self\.", ".attn."),
-    (r"^shared_position_bias\.", "rel_pos_bias."),
-    (r"\.(attention\.)?relative_position_bias\.", ".attn."),
-    (r"\.intermediate\.dense\.", ".mlp.fc1."),
-    (r"\.output\.dense\.", ".mlp.fc2."),
-    (r"^layernorm\.", "norm."),
-)
-
 
 def timm_name(theirs: str) -> str:
-    """What timm calls a weight of theirs, with queries, keys and values apart: attn.q, .k, .v."""
-    for pattern, ours in RENAMED:
+    """What timm calls a weight of theirs, with queries, keys and values apart: as an import does
+    before it joins them."""
+    for pattern, ours in COMMON:
         theirs = re.sub(pattern, ours, theirs)
-    # timm merges patches at the start of a stage, they at the end of the one before
-    return re.sub(
-        r"^layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) + 1}.downsample", theirs
-    )
+    return theirs
 
 
 def parted(state: State) -> State:
-    """timm's weights with queries, keys and values apart. A BEiT has no bias of keys."""
+    """timm's weights with queries, keys and values apart: the inverse of what an import joins.
+    BEiT and Swin v2 have no bias of keys."""
     found: State = {}
     for name, tensor in state.items():
         if ".attn.qkv." in name:
-            for part, one in zip("qkv", tensor.chunk(3), strict=True):
+            for part, one in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
                 found[name.replace(".qkv.", f".{part}.")] = one.clone()
-        elif name.endswith((".attn.q_bias", ".attn.v_bias")):
-            found[re.sub(r"([qv])_bias$", r"\1.bias", name)] = tensor
         else:
-            found[name] = tensor
+            name = re.sub(r"\.q_bias$", ".query.bias", name)
+            found[re.sub(r"\.v_bias$", ".value.bias", name)] = tensor
     return found
 
 

@@ -84,7 +84,7 @@ class Subject:
 
     def check_license(self) -> None:
         """Raise ConfigurationError where nobody has said whose the weights are."""
-        if not self.header.get("license"):
+        if is_unknown(self.header.get("license", "")):
             raise ConfigurationError(
                 "nobody has said under which license these weights are: give --license, such as "
                 "apache-2.0, cc-by-nc-4.0 or other"
@@ -174,11 +174,16 @@ def open_subject(
 
 def _licensed(header: dict[str, str], license: str | None) -> dict[str, str]:
     said = header.get("license", "")
-    if license and said and license.lower() != said.lower():
+    if license and not is_unknown(said) and license.lower() != said.lower():
         raise ConfigurationError(
             f"these weights are under {said!r}: what is made of them cannot be given {license!r}"
         )
     return header | {"license": license or said}
+
+
+def is_unknown(license: str) -> bool:
+    """Whether nobody has said; an import from where there is none says "unknown", and why."""
+    return not license or license.startswith("unknown")
 
 
 def _config(run: Path) -> dict[str, Any]:

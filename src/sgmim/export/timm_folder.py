@@ -7,11 +7,11 @@ from typing import Any
 import timm
 import torch
 from timm.models import save_for_hf
+from timm.models.swin_transformer_v2 import SwinTransformerV2
 from torch import Tensor
 
 from sgmim.encoders import Encoder, HierarchicalEncoder
 from sgmim.encoders.named import NORMED
-from sgmim.encoders.rotary import RotaryViT
 from sgmim.errors import ConfigurationError
 from sgmim.export.card import Usage
 from sgmim.export.check import Pair, Size
@@ -25,11 +25,6 @@ features = model.forward_features(image)  # {shape}
 
 
 def write(subject: Subject, folder: Path) -> None:
-    if isinstance(subject.encoder.backbone, RotaryViT):
-        raise ConfigurationError(
-            f"timm itself has no {subject.encoder.name}, which is registered with it by sgmim "
-            "alone: take --to onnx, torch or sgmim instead"
-        )
     model = timm.create_model(plain_name(subject.encoder), **arguments(subject.encoder))
     model.load_state_dict(subject.encoder.backbone.state_dict())
     seen = {
@@ -51,15 +46,19 @@ def write(subject: Subject, folder: Path) -> None:
 
 def plain_name(encoder: Encoder) -> str:
     """The name by which timm itself knows a backbone: some here differ in the eps of norms alone,
-    of which no file can tell."""
+    of which no file can tell. Raises ConfigurationError where it knows none."""
     normed = NORMED.get(encoder.name)
+    if not type(encoder.backbone).__module__.startswith("timm."):
+        raise ConfigurationError(
+            f"timm has no model like {encoder.name}: take --to onnx, torch or sgmim instead"
+        )
     return normed.base if normed else encoder.name
 
 
 def arguments(encoder: Encoder) -> dict[str, Any]:
     """What timm.create_model rebuilds the backbone from."""
     options = encoder.options | {"drop_path_rate": 0.0}
-    if isinstance(encoder, HierarchicalEncoder) and encoder.name.startswith("swinv2"):
+    if isinstance(encoder, HierarchicalEncoder) and _is_second(encoder):
         # for images of another size, positions are counted in the windows of this one
         options.setdefault("pretrained_window_sizes", encoder.windows)
     return options
@@ -93,7 +92,11 @@ def scales(encoder: Encoder) -> bool:
     if not isinstance(encoder, HierarchicalEncoder):
         return False
     cut = any(max(w) != own for w, own in zip(encoder.windows, encoder.own_windows, strict=True))
-    return encoder.name.startswith("swinv2") or not cut
+    return _is_second(encoder) or not cut
+
+
+def _is_second(encoder: Encoder) -> bool:
+    return isinstance(encoder.backbone, SwinTransformerV2)
 
 
 def note(subject: Subject) -> str:

@@ -26,6 +26,7 @@ from sgmim.ema import approach, follower, pace
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError
 from sgmim.objective import Batch, Losses, Moment, Objective, Pictures
+from sgmim.precision import uncast
 
 
 class DINO(Objective):
@@ -182,5 +183,5 @@ class Head(nn.Module):
         if thawed is not None:
             prototypes = prototypes.detach() + thawed * (prototypes - prototypes.detach())
         found = self.mlp(summary).float()
-        with torch.autocast(found.device.type, enabled=False):  # bf16 has two digits for a cosine
+        with uncast(found):  # bf16 has two digits for a cosine
             return F.linear(F.normalize(found, dim=1), F.normalize(prototypes, dim=1))

@@ -27,6 +27,7 @@ from sgmim.encoders.base import Encoder
 from sgmim.encoders.plain import PlainEncoder
 from sgmim.errors import ConfigurationError
 from sgmim.objective import Batch, Losses, Moment, Objective, Pictures
+from sgmim.precision import uncast
 
 
 class MoCoV3(Objective):
@@ -106,7 +107,7 @@ class MoCoV3(Objective):
         """Surprise at the key that is a query's own, among those of all processes (algorithm 1)."""
         queries, keys = F.normalize(queries.float(), dim=1), F.normalize(keys.float(), dim=1)
         own = torch.arange(len(queries), device=queries.device) + joint.first_row(queries)
-        with torch.autocast(queries.device.type, enabled=False):  # bf16 has two digits for a cosine
+        with uncast(queries):  # bf16 has two digits for a cosine
             cosines = queries @ keys.T
         surprise = F.cross_entropy(cosines / self.temperature, own)
         return 2 * self.temperature * surprise

@@ -81,7 +81,7 @@ VIT_PAINTS = _layout(
 VIT = _layout(
     "transformers' ViT", "", (rf"(vit\.)?{PATCHES}", rf"(vit\.)?(encoder\.)?{BLOCK}"),
     r"(vit\.)?(?=embeddings\.|encoder\.|layers\.|layernorm\.)",
-    not_signs=(r".*lambda_1$",), family="kamim_vit",
+    not_signs=(r".*lambda_1$",), normalization="", family="kamim_vit",
 )  # fmt: skip
 BEIT = _layout(
     "transformers' BEiT", "MIT",
