@@ -41,5 +41,5 @@ def test_its_cosine_is_laid_over_twice_its_epochs():
 
 
 def test_a_schedule_is_not_laid_over_less_than_the_run():
-    with pytest.raises(ConfigurationError, match="ends before the 400"):
+    with pytest.raises(ConfigurationError, match="ends before the run, which has 400"):
         Plan(epochs=400.0, laid_over=300.0)
