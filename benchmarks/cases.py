@@ -15,6 +15,10 @@ from sgmim.methods.simmim import SimMIM
 from sgmim.objective import Batch, Objective
 from sgmim.precision import faster_in_bf16
 
+CHANNELS = {"image": 3, "view": 3}  # of a map: 1
+PARTS = (8, 3, 96, 96)  # small crops of an image, as DINO has them
+TOTAL = 100_000  # steps of the run that all these are the first of
+
 
 @dataclass(frozen=True)
 class Case:
@@ -32,12 +36,14 @@ class Case:
         return method(make_encoder(self.encoder, image_size=self.size, window=self.window))
 
     def data(self, objective: Objective, images: int) -> Batch:
-        """Noise, with what is hidden of it for those who want to be told."""
-        drawn = torch.arange(images)
-        image, depth = torch.randn(images, 4, self.size, self.size).split([3, 1], dim=1)
-        hidden = objective.mask(drawn).flatten(1)
-        batch = {"image": image, "depth": depth, "key": drawn, "hidden": hidden}
-        return {name: tensor.contiguous().to(self.device) for name, tensor in batch.items()}
+        """Noise for all that is needed, with what is hidden of it for those who want to be told."""
+        plain = {name: (CHANNELS.get(name, 1), self.size, self.size) for name in objective.needs}
+        shapes = plain | ({"parts": PARTS} if "parts" in plain else {})
+        batch = {name: torch.randn(images, *shape) for name, shape in shapes.items()}
+        batch["key"] = torch.arange(images)
+        if hasattr(objective, "mask"):
+            batch["hidden"] = objective.mask(batch["key"]).flatten(1)
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def __str__(self) -> str:
         return f"{self.name}, batch {self.batch}" + ", compiled" * self.compiled
@@ -59,18 +65,22 @@ def ours(case: Case, method: type[Objective], *, times: int = 1) -> Iterator[tra
     optimizer = optim.adamw(objective, lr=1e-4)
     if case.compiled:
         objective.compile()
-    return training.steps(objective, optimizer, repeat(batch))
+    return training.steps(objective, optimizer, repeat(batch), total=TOTAL)
 
 
 def theirs(
-    case: Case, peer: type[nn.Module], optimizer: Callable[..., Optimizer]
+    case: Case,
+    peer: type[nn.Module],
+    optimizer: Callable[..., Optimizer],
+    method: type[Objective] = SimMIM,
 ) -> Iterator[Tensor]:
-    """A peer in the loop that everybody writes."""
-    simmim, device = case.objective(SimMIM), torch.device(case.device)
-    model = peer(simmim.encoder).to(device)
-    assert parameters(model) == parameters(simmim), "not the same architecture"
-    batch, chosen = case.data(simmim, case.batch), optimizer(model.parameters(), lr=1e-4)
-    del simmim
+    """A peer, of the same method, in the loop that everybody writes."""
+    own, device = case.objective(method), torch.device(case.device)
+    model = peer(own.encoder).to(device)
+    assert parameters(model) == parameters(own), "not the same architecture"
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    batch, chosen = case.data(own, case.batch), optimizer(trained, lr=1e-4)
+    del own
     if case.compiled:
         model.compile()
     while True:
@@ -84,4 +94,5 @@ def theirs(
 
 
 def parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+    """How many numbers are trained."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

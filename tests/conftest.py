@@ -97,8 +97,8 @@ def tiny(encoder, image_size=(64, 96), **options):
     return make_encoder(name, image_size=image_size, options=shape, **options)
 
 
-def batch_for(method, size=2):
-    torch.manual_seed(1)
+def batch_for(method, size=2, seed=1):
+    torch.manual_seed(seed)
     height, width = method.encoder.image_size
     return {
         "image": torch.randn(size, method.encoder.channels, height, width),
@@ -106,6 +106,9 @@ def batch_for(method, size=2):
         "depth": torch.rand(size, 1, height, width),
         "normals": torch.randn(size, 3, height, width),
         "edges": torch.rand(size, 1, height, width) ** 4,
+        "classes": torch.randint(5, (size, 1, height, width)).float(),
         "fast": (torch.rand(size, 1, height, width) < 0.02).float(),
-        "key": torch.arange(size) + 7,
+        "view": torch.randn(size, method.encoder.channels, height, width),
+        "parts": torch.randn(size, 3, method.encoder.channels, height // 2, width // 2),
+        "key": torch.arange(size) + 7 * seed,
     }

@@ -6,10 +6,14 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from conftest import golden
+from sgmim.errors import ConfigurationError
 from sgmim.layers import PixelHead, patches, take, tokens
 from sgmim.losses import (
+    check_window,
     cosine,
     cross_entropy,
+    from_surroundings,
+    in_surroundings,
     l1,
     painted_l1,
     painted_mse,
@@ -51,6 +55,28 @@ def test_every_channel_is_standardized_for_itself():
     one, other = torch.rand(2, 1, 1, 16, 16)
     both = trimmed_standardized(torch.cat([one, 100 * other], dim=1))
     torch.testing.assert_close(both[:, :1], trimmed_standardized(one))
+
+
+def test_a_pixel_in_its_surroundings_is_the_formula_of_simmim_s_swin_v2():
+    image = torch.randn(2, 3, 20, 26)
+    ones, size = torch.ones_like(image), 7
+    cut = lambda values: F.unfold(values, size, padding=3).unflatten(1, (3, size**2))  # noqa: E731
+    inside = cut(ones)
+    count = inside.sum(dim=2)
+    mean = cut(image).sum(dim=2) / count
+    variance = ((cut(image) - mean[:, :, None]) * inside).square().sum(dim=2) / (count - 1)
+    theirs = (image.flatten(2) - mean) / (variance + 1e-6).sqrt()
+    ours = in_surroundings(image, size)
+    assert_close(ours.flatten(2), theirs, rtol=1e-4, atol=1e-4)
+    assert_close(from_surroundings(ours, image, size), image)
+
+
+def test_without_surroundings_a_target_is_the_image_and_only_odd_ones_have_a_middle():
+    image = torch.randn(1, 3, 8, 8)
+    assert in_surroundings(image, 0) is image and from_surroundings(image, image, 0) is image
+    for window in (2, 1, -3, 48):
+        with pytest.raises(ConfigurationError, match="target_window"):
+            check_window(window)
 
 
 def test_weights_count_errors_as_often_and_leave_the_divisor_alone():

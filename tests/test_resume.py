@@ -11,7 +11,7 @@ from processes import joined
 from sgmim import distributed, runs, training
 from sgmim.cli import main
 from sgmim.options import contents
-from shell import SCENES, TINY, handed_over, log
+from shell import ENCODER, FEW, SCENES, handed_over, log
 
 KINDS = {
     "1 process": (1, "ddp"),
@@ -22,11 +22,16 @@ KINDS = {
 HARD = ("--encoder.drop_path=0.3", "--training.accumulate=2", "--training.ema=0.9")
 STEPS = 4
 METHODS = list(contents("methods"))
+OPTIONS = {  # of methods that hide nothing
+    "mocov3": ("--method.hidden=16", "--method.dim=8"),
+    "dino": ("--method.hidden=16", "--method.prototypes=24", "--batches.views={part_size: 16}"),
+}
 
 
 def pretrain(run, method, strategy, *words):
     sized = f"--training.steps={STEPS}"
-    return main(["pretrain", method, *TINY, *SCENES, sized, f"--run={run}",
+    own = OPTIONS.get(method, ("--method.mask_size=8",))
+    return main(["pretrain", method, *ENCODER, *FEW, *own, *SCENES, sized, f"--run={run}",
                  f"--parallel.strategy={strategy}", *words])  # fmt: skip
 
 

@@ -147,6 +147,22 @@ def test_a_plan_has_the_schedules_of_bins_and_of_segmentation():
     assert ade20k == Polynomial(lr=1e-4, steps=1000, warmup=300, warmup_lr=1e-10)
 
 
+def test_a_plan_has_the_schedules_of_moco_v3_and_dino():
+    mocov3 = Plan(epochs=20.0, batch=4, lr=2.4e-3, lr_per=0, schedule="late_cosine",
+                  warmup_epochs=4.0, warmup_lr=0.0, min_lr=0.0)  # fmt: skip
+    theirs = golden("moco_v3")[1]["lr_schedule"].tolist()
+    ours = mocov3.schedule_for(20)
+    assert [ours(step) for step in range(100)] == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+    dino = Plan(epochs=12.0, batch=4, lr=5e-4, lr_per=0, schedule="inclusive_cosine",
+                warmup_epochs=3.0, warmup_lr=0.0, min_lr=1e-6, last_weight_decay=0.4)  # fmt: skip
+    theirs = golden("dino")[1]["cosine_scheduler"].tolist()
+    ours = dino.schedule_for(16)
+    assert [ours(step) for step in range(48)] == pytest.approx(theirs, rel=1e-9)
+    decay = dino.weight_decay_for(0.04, 16)
+    assert [decay(0), decay(24), decay(48)] == pytest.approx([0.04, 0.22, 0.4])
+    assert mocov3.weight_decay_for(0.1, 16) is None
+
+
 def test_a_warm_up_may_be_given_in_steps():
     by_steps = Plan(batch=4, epochs=10.0, warmup_steps=15).schedule_for(40)
     assert by_steps == Plan(batch=4, epochs=10.0, warmup_epochs=1.5).schedule_for(40)

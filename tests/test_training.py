@@ -62,6 +62,20 @@ def test_the_gradient_of_a_step_is_clipped_once_to_the_given_norm():
     assert_close(moved.norm().item(), 0.01, rtol=1e-4, atol=0)
 
 
+def test_each_gradient_may_be_clipped_by_itself():
+    objective, batch = toy(), next(batches(1))
+    sgd = torch.optim.SGD(objective.parameters(), lr=1.0)
+    before = [p.detach().clone() for p in objective.parameters()]
+    sum(objective(batch).values()).backward()
+    gradients = [p.grad.clone() for p in objective.parameters()]
+    options = {"clip": 0.2, "clip_each": True, "precision": "fp32"}
+    list(steps(objective, sgd, [batch], **options))
+    assert min(g.norm() for g in gradients) < 0.2 < max(g.norm() for g in gradients)
+    for old, now, gradient in zip(before, objective.parameters(), gradients, strict=True):
+        expected = gradient * min(1.0, 0.2 / gradient.norm().item())
+        assert_close(old - now.detach(), expected, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("clip", [None, 0.01, 100.0])
 def test_a_fused_optimizer_clips_as_any_other(clip):
     results = []

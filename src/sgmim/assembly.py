@@ -17,6 +17,7 @@ from sgmim.data.batches import Batches, in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
 from sgmim.data.labels import within
+from sgmim.data.views import VIEWS
 from sgmim.datasets import shortfall
 from sgmim.distributed.parallel import Parallel, is_shared, place
 from sgmim.ema import MovingAverage
@@ -122,6 +123,7 @@ class Run:
         """The plan of the run, for people."""
         plan, images, processes = self.plan, len(self.source), distributed.world()
         steps, maps = plan.length(images), self._maps()
+        samples = "pairs" if "second" in self.objective.needs else "images"
         size = " x ".join(map(str, self.encoder.image_size))
         count = sum(p.numel() for p in self.objective.parameters()) / 1e6
         of_it = sum(p.numel() for p in self.encoder.parameters()) / 1e6
@@ -132,7 +134,7 @@ class Run:
             "runs": f"{self.command} {self.name} in {self.folder}",
             "encoder": f"{self.encoder.name} for {size} pixels, {of_it:.1f} M parameters of "
             f"{count:.1f} M; weights: {self.started_from}",
-            "data": f"{images} images{' with ' * bool(maps)}{', '.join(maps)}",
+            "data": f"{images} {samples}{' with ' * bool(maps)}{', '.join(maps)}",
             "steps": f"{steps} of {plan.batch} images ({steps * plan.batch / images:.1f} epochs)"
             f"{parts}{shared}",
             "rate": f"{plan.rate:.3g}, {plan.schedule}",
@@ -147,7 +149,7 @@ class Run:
         """The maps that lie on the images, and where they come from if not from the source."""
         live = self.batches.live
         return [
-            *sorted(self.source.has - {"image", "camera", "frame"} - live.names),
+            *sorted(self.source.has - {"image", "camera", "frame", "second"} - live.names),
             *(f"{name} (live, from the crop)" for name in live.crop),
             *(f"{name} (live, on the device)" for name in live.device),
         ]
@@ -181,7 +183,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     if source is None:
         raise ConfigurationError(NO_DATA)
     source, live = completed(source, config.data.live, objective.needs)
-    objective.check(source.has | live.names)
+    objective.check({*source.has, *live.names, *VIEWS})
     source = within(source, objective.limits)
     batches = Batches(
         source,
@@ -234,6 +236,7 @@ def _preview(source: Source, objective: Objective, batches: Batches) -> Batch | 
         device=batches.device,
         broken={},
         live=batches.live,
+        augmentation=batches.cutter.augmentation,
     )
     batch = next(found, None)
     if batch is None:

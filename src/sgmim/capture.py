@@ -9,6 +9,7 @@ No state of any generator is needed: random numbers come from seed, step and ran
 """
 
 import json
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from sgmim import distributed
 from sgmim.data.batches import Batches
 from sgmim.distributed.parallel import is_shared, weights_of
 from sgmim.files import write_bytes, write_text
-from sgmim.objective import Objective
+from sgmim.objective import Moment, Objective
 from sgmim.training import Precision
 
 FOLDER = "diverged"  # in the folder of a run
@@ -31,7 +32,7 @@ def write(
     objective: Objective,
     batches: Batches,
     *,
-    step: int,
+    moment: Moment,
     accumulate: int,
     seed: int,
     precision: Precision,
@@ -44,12 +45,12 @@ def write(
         FileError: the folder cannot be written.
     """
     folder, rank, names = run / FOLDER, distributed.rank(), batches.cutter.source.names
-    first = step * accumulate
+    first = moment.step * accumulate
     loaded = list(islice(batches(first), accumulate))
     tensors = {f"{n} {name}": _plain(t) for n, b in enumerate(loaded) for name, t in b.items()}
     indices = {int(index) for batch in loaded for index in batch["index"]}
     facts = {
-        "step": step,
+        **asdict(moment),
         "first": first,
         "rank": rank,
         "world": distributed.world(),

@@ -1,13 +1,18 @@
-"""A smoother copy of what is trained: the moving average of its weights."""
+"""A smoother copy of what is trained, or of a part of it: the moving average of its weights."""
 
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from sgmim.layers import take_chance_away
 from sgmim.objective import Objective
+from sgmim.schedules import half_cosine
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class MovingAverage:
@@ -29,6 +34,20 @@ class MovingAverage:
         buffers = list(self.objective.buffers())
         if buffers:
             torch._foreach_copy_(buffers, list(objective.buffers()))
+
+
+def follower(model: M) -> M:
+    """A copy of a part of an objective, that is to follow it: without gradient, and nothing in it
+    is left to chance. The objective calls `approach` after every step."""
+    copy = deepcopy(model).requires_grad_(False)
+    take_chance_away(copy)
+    return copy
+
+
+def pace(momentum: float, way: float) -> float:
+    """The share of the way that a follower moves, when the run is `way` (0 to 1) through: its
+    momentum rises to 1 by half a cosine (BYOL, MoCo v3, DINO)."""
+    return 1 - half_cosine(momentum, 1.0, way)
 
 
 @torch.no_grad()

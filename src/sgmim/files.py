@@ -2,8 +2,9 @@
 
 import errno
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,3 +66,29 @@ def sweep(folder: Path, *, below: bool = False) -> None:
     """Remove what a process that was killed has left half written in a folder, or also below it."""
     for torn in (folder.rglob if below else folder.glob)(".*.partial"):
         torn.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which is at `path` when the context ends well, and nowhere if not.
+
+    Raises:
+        FileError: it cannot be written; what was there before still is.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    before = path.with_name(f".{path.name}.{os.getpid()}.replaced")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if path.exists():
+            os.replace(path, before)
+        os.replace(partial, path)
+    except FileError:
+        raise
+    except OSError as error:
+        raise failure(path, error) from error
+    finally:
+        if before.exists() and not path.exists():
+            os.replace(before, path)
+        for folder in (partial, before):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -129,6 +130,15 @@ class CrossAttention(nn.Module):
 
     def split(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b heads n k"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def take_chance_away(model: nn.Module) -> None:
+    """Let no dropout or stochastic depth, torch's and timm's, do anything any more."""
+    for module in model.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
 
 
 def take_attention_apart(model: nn.Module) -> None:

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+from sgmim.errors import ConfigurationError
 from sgmim.layers import PixelHead, patches, take
 
 
@@ -76,9 +77,9 @@ def mean_where(error: Float[Tensor, "b ..."], where: Shaped[Tensor, "b ..."]) ->
     return (error.flatten(1).sum(dim=1) / count).mean()
 
 
-# Losses of a map that guides. `painted` and `wanted` are some cells of it: q pixels in each of m
-# cells, NaN in `wanted` where nothing is known. `trust`, from 0 to 1, says how much a pixel counts;
-# it divides too, so that half the trust everywhere is the same loss.
+# Losses of a map that guides or is painted itself. `painted` and `wanted` are some cells of it: q
+# pixels in each of m cells, NaN in `wanted` where nothing is known. `trust`, from 0 to 1, says how
+# much a pixel counts; it divides too, so that half the trust everywhere is the same loss.
 Painted = Float[Tensor, "b m c q"]
 Wanted = Float[Tensor, "b m _ q"]
 Trust = Float[Tensor, "b m 1 q"] | None
@@ -88,6 +89,12 @@ def l1(painted: Painted, wanted: Wanted, trust: Trust = None) -> Float[Tensor, "
     """Mean absolute error."""
     counts = _counts(wanted.isfinite(), trust)
     return mean_where((painted - wanted.nan_to_num()).abs() * counts, counts)
+
+
+def mse(painted: Painted, wanted: Wanted, trust: Trust = None) -> Float[Tensor, ""]:
+    """Mean squared error."""
+    counts = _counts(wanted.isfinite(), trust)
+    return mean_where((painted - wanted.nan_to_num()).square() * counts, counts)
 
 
 def ssi(painted: Painted, wanted: Wanted, trust: Trust = None) -> Float[Tensor, ""]:
@@ -145,6 +152,60 @@ def trimmed_standardized(
     square = ((flat - mean).square() * middle).sum(dim=2, keepdim=True)
     deviation = (square / (count - 1).clamp(min=1) + eps).sqrt()
     return (values.float() - mean[..., None]) / deviation[..., None]
+
+
+def in_surroundings(image: Float[Tensor, "b c H W"], window: int) -> Float[Tensor, "b c H W"]:
+    """Every pixel by the mean and deviation of the square of `window` pixels around it: what
+    SimMIM's SwinV2 paints (Swin-Transformer, models/simmim.py). 0 leaves an image as it is."""
+    if not window:
+        return image
+    mean, deviation = _surroundings(image.float(), window)
+    return (image.float() - mean) / deviation
+
+
+def from_surroundings(
+    painted: Float[Tensor, "b c H W"], image: Float[Tensor, "b c H W"], window: int
+) -> Float[Tensor, "b c H W"]:
+    """Back to colors, to be looked at, by the surroundings in the true image."""
+    if not window:
+        return painted
+    mean, deviation = _surroundings(image.float(), window)
+    return painted * deviation + mean
+
+
+def check_window(window: int) -> None:
+    """Raise ConfigurationError where a pixel cannot be in the middle of such a square."""
+    if window and (window < 3 or window % 2 == 0):
+        raise ConfigurationError(
+            f"target_window is 0, or pixels a side of a square around a pixel: 3 or more, and odd "
+            f"(47 in SimMIM's SwinV2), not {window}"
+        )
+
+
+def _surroundings(
+    image: Float[Tensor, "b c H W"], window: int
+) -> tuple[Float[Tensor, "b c H W"], Float[Tensor, "b c H W"]]:
+    """Means and deviations of squares, of which only what lies in the image counts; unbiased,
+    1e-6 inside the root."""
+
+    pixels = _summed(torch.ones_like(image[:1, :1]), window)
+    mean = _summed(image, window) / pixels
+    square = _summed(image.square(), window) / pixels
+    variance = (square - mean.square()) * pixels / (pixels - 1)
+    return mean, (variance.clamp(min=0) + 1e-6).sqrt()
+
+
+def _summed(values: Float[Tensor, "b c H W"], window: int) -> Float[Tensor, "b c H W"]:
+    """Sums over the square around every pixel, as differences of running sums: at no more cost for
+    a larger window."""
+    for dim in (2, 3):
+        side = values.shape[dim]
+        running = F.pad(values.cumsum(dim), (1, 0) if dim == 3 else (0, 0, 1, 0))
+        place = torch.arange(side, device=values.device)
+        after, before = place + window // 2 + 1, place - window // 2
+        values = running.index_select(dim, after.clamp(max=side))
+        values = values - running.index_select(dim, before.clamp(min=0))
+    return values
 
 
 def centered(points: Float[Tensor, "b 3 H W"], trim: float = 0.1) -> Float[Tensor, "b 3 H W"]:

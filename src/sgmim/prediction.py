@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from sgmim.data.decoding import read_image
 from sgmim.data.geometry import normalize
-from sgmim.encoders.files import read_header
+from sgmim.encoders.files import ENCODER, read_header
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.finished import Finished, open_run
 from sgmim.inference import Inference
 from sgmim.objective import Task
+from sgmim.runs import OBJECTIVE
 
 CLASSES = "classes"  # in the header of an encoder's file: their names
 
@@ -59,8 +60,9 @@ class Predictor(nn.Module):
     def __init__(self, folder: Path, run: Finished, **inference: Any):
         super().__init__()
         self.task, self.name = cast(Task, run.objective), run.name
-        self.map = next(name for name in self.task.needs if name != "image")
-        self.classes: tuple[str, ...] = tuple(json.loads(read_header(folder).get(CLASSES, "[]")))
+        self.map: str = next(name for name in self.task.needs if name != "image")
+        told = read_header(folder if (folder / ENCODER).is_file() else folder / OBJECTIVE)
+        self.classes: tuple[str, ...] = tuple(json.loads(told.get(CLASSES, "[]")))
         self.normalization = run.normalization
         self.inference = Inference(**vars(run.inference) | inference)
 

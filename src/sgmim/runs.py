@@ -32,7 +32,7 @@ from sgmim.ema import MovingAverage
 from sgmim.errors import DataError, FileError
 from sgmim.files import sweep, write_bytes, write_text
 from sgmim.log import Log, progress
-from sgmim.objective import Batch, Objective
+from sgmim.objective import Batch, Moment, Objective
 from sgmim.plan import Plan
 from sgmim.signals import listening
 from sgmim.training import DivergedError
@@ -105,11 +105,13 @@ def train(
         optimizer,
         seeded(stream, seed, start=start * plan.accumulate, rank=distributed.rank()),
         schedule=schedule,
+        weight_decay=plan.weight_decay_for(optimizer.defaults["weight_decay"], images),
         start=start,
         total=total,
         epoch=plan.epoch(images),
         accumulate=plan.accumulate,
         clip=plan.clip or None,
+        clip_each=plan.clip_each,
         precision=plan.precision,
         ema=ema,
     )
@@ -139,7 +141,10 @@ def train(
                 elif saves:
                     training.read(step)  # no checkpoint without knowing that the run is well
             except DivergedError as error:
-                raise _captured(error, folder, objective, batches, plan, seed, recipe) from error
+                moment = Moment(error.step, total, error.step / plan.epoch(images))
+                raise _captured(
+                    error, folder, objective, batches, plan, moment, seed, recipe
+                ) from error
             saving.look()
             if saving.takes_part:
                 if preview is not None and _due(done, plan.pictures_every, total):
@@ -186,6 +191,7 @@ def _captured(
     objective: Objective,
     batches: Batches,
     plan: Plan,
+    moment: Moment,
     seed: int,
     recipe: str,
 ) -> DivergedError:
@@ -195,7 +201,7 @@ def _captured(
             folder,
             objective,
             batches,
-            step=error.step,
+            moment=moment,
             accumulate=plan.accumulate,
             seed=seed,
             precision=plan.precision,

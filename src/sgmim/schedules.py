@@ -27,7 +27,7 @@ class Cosine:
     def __call__(self, step: int) -> float:
         if step < self.warmup:
             return _line(self.warmup_lr, self.lr, step / self.warmup)
-        return _half_cosine(self.lr, self.min_lr, step / self.steps)
+        return half_cosine(self.lr, self.min_lr, step / self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class CosineAfterWarmup:
             top = max(self.warmup - 1, 1) if self.inclusive else self.warmup
             return _line(self.warmup_lr, self.lr, step / top)
         way = (step - self.warmup) / max(self.steps - self.warmup, 1)
-        return _half_cosine(self.lr, self.min_lr, way)
+        return half_cosine(self.lr, self.min_lr, way)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +122,8 @@ class OneCycle:
     def __call__(self, step: int) -> float:
         top = max(self.warmup - 1, 0)  # the step that has `lr`
         if step < top:
-            return _half_cosine(self.warmup_lr, self.lr, step / top)
-        return _half_cosine(self.lr, self.min_lr, (step - top) / max(self.steps - 1 - top, 1))
+            return half_cosine(self.warmup_lr, self.lr, step / top)
+        return half_cosine(self.lr, self.min_lr, (step - top) / max(self.steps - 1 - top, 1))
 
 
 @dataclass(frozen=True)
@@ -173,5 +173,6 @@ def _line(start: float, end: float, way: float) -> float:
     return start + (end - start) * way
 
 
-def _half_cosine(start: float, end: float, way: float) -> float:
+def half_cosine(start: float, end: float, way: float) -> float:
+    """From start to end, level at both, when it is `way` (0 to 1) through."""
     return end + (start - end) / 2 * (1 + cos(pi * min(way, 1.0)))

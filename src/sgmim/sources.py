@@ -8,18 +8,24 @@ from sgmim.data.decoding import MAX_PIXELS
 from sgmim.data.derived import Exchanged, Sized, Subset, WithCamera, WithMap
 from sgmim.data.images import Images, Source
 from sgmim.data.live import Computed, Live, Where
+from sgmim.data.pairs import Pairs
 from sgmim.data.scenes import Scenes
 from sgmim.data.shards import Shards
 from sgmim.datasets import open_dataset
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.knowledge.live import LIVE
 
-NO_DATA = "there is no data: give --data.images, --data.dataset, --data.shards or --data.scenes"
+NO_DATA = (
+    "there is no data: give --data.images, --data.pairs, --data.dataset, --data.shards or "
+    "--data.scenes"
+)
 
 
 def make_source(
     *,
     images: Path | None = None,
+    pairs: Path | None = None,
+    gap: int = 0,
     shards: str | None = None,
     dataset: str | None = None,
     split: str = "train",
@@ -50,12 +56,17 @@ def make_source(
 
     Args:
         images: a folder, at any depth, or a list (.txt, .csv).
+        pairs: of photographs of one scene, whose maps lie on the first of each: a list of two paths
+            a line (.txt, .csv), or a folder with left/ and right/, or image_2/ and image_3/,
+            somewhere; or one of videos, frame by frame, a folder each, with a gap.
+        gap: frames that partners of a video are apart.
         shards: what 'sgmim data pack' made of images and maps: a folder, or a URL (s3://...).
         dataset: a benchmark's name (sgmim list datasets), whose folder is the root; or a file in
             YAML that describes one's own.
         split: of the dataset: train, val or test.
         options: of the dataset, see 'sgmim data check NAME --help': --data.options.crop none.
-        maps: the folder of each map, which is called as its image: --data.maps.depth FOLDER.
+        maps: the folder of each map, which is called as its image, or as the first of a pair:
+            --data.maps.depth FOLDER.
         scale: of a map whose folder has no knowledge.json: stored number / scale is the value.
         hole: of such a map, the stored number that says that nothing is known.
         root: a dataset's folder; or where the paths of a list start, and may not leave; the list's
@@ -88,19 +99,27 @@ def make_source(
         DataError: images or maps that are missing or do not fit.
         FileError: a folder that is missing.
     """
-    if images is None and (maps or scale or hole):
+    if images is None and pairs is None and (maps or scale or hole):
         raise ConfigurationError("maps, scale and hole go with images: say where these are")
+    if pairs is None and gap:
+        raise ConfigurationError("gap goes with pairs: say where the videos are")
     if dataset is None and options:
         raise ConfigurationError("options are those of a dataset: say which")
-    if images is None and dataset is None and root:
+    if images is None and pairs is None and dataset is None and root:
         raise ConfigurationError("root goes with a dataset or with a list of images: say which")
-    given = {"images": images, "shards": shards, "dataset": dataset}
+    given = {"images": images, "pairs": pairs, "shards": shards, "dataset": dataset}
     told = [name for name, value in given.items() if value is not None]
+    if pairs is not None and shards is not None:
+        raise ConfigurationError("shards hold no pairs: give the files of these alone")
     if len(told) > 1:
         raise ConfigurationError(f"{' and '.join(told)} are given; each brings its own images")
     source: Source
     if images is not None:
         source = Images(images, maps, scale=scale, hole=hole, root=root, max_pixels=max_pixels)
+    elif pairs is not None:
+        source = Pairs(
+            pairs, gap=gap, root=root, maps=maps, scale=scale, hole=hole, max_pixels=max_pixels
+        )
     elif shards is not None:
         source = Shards(shards, cache=cache, cache_gb=cache_gb, max_pixels=max_pixels)
     elif dataset is not None:

@@ -63,6 +63,7 @@ def steps(
     epoch: float = inf,
     accumulate: int = 1,
     clip: float | None = 5.0,
+    clip_each: bool = False,
     precision: Precision = "auto",
     ema: MovingAverage | None = None,
 ) -> Iterator[Step]:
@@ -87,6 +88,7 @@ def steps(
         accumulate: micro-batches a step. The loss of a step is their mean, so that it equals one
             large batch wherever losses are means over equally many things.
         clip: largest norm of the gradient of a step, over all parameters; None is no limit.
+        clip_each: it is that of each parameter's gradient by itself (DINO).
         precision: of the forward pass; "auto" is bf16 where the device is faster in it.
         ema: a moving average to keep up to date.
 
@@ -112,7 +114,9 @@ def steps(
         grad_norm = _grad_norm(parameters)
         good = grad_norm.isfinite() & (failed < PATIENCE)
         failed = torch.where(good, 0.0, failed + 1)
-        _update(optimizer, parameters, grad_norm, good, clip)
+        if clip is not None and clip_each:
+            _clip_each(parameters, clip)
+        _update(optimizer, parameters, grad_norm, good, None if clip_each else clip)
         for statistic, old in zip(statistics, before, strict=True):
             statistic.copy_(torch.where(good, statistic, old))
         bare(objective).follow(good)
@@ -210,6 +214,14 @@ def _grad_norm(parameters: list[Tensor]) -> Float[Tensor, ""]:
     # freed before the next forward pass
     norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm  # of all processes' shares
+
+
+def _clip_each(parameters: list[Tensor], clip: float) -> None:
+    """Let no parameter's gradient be longer, each measured by itself (DINO, utils.py)."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    for gradient, norm in zip(gradients, torch._foreach_norm(gradients), strict=True):
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        gradient.mul_((clip / (whole + 1e-6)).clamp(max=1))
 
 
 def _update(

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sgmim import draws
-from sgmim.data.colors import SETS, changed, glp, hsv, mmseg, multimae, rgb
+from sgmim.data.colors import SETS, byol, changed, glp, hsv, mmseg, multimae, rgb
 
 NEVER, ALWAYS = 0.99, 0.0
 
@@ -100,6 +100,36 @@ def test_the_jitter_of_multimae_is_torchvisions_in_any_order(image):
     grey = multimae(image, chances(NEVER, ALWAYS))
     x = image.numpy().astype(float)
     same(grey, np.floor(0.2989 * x[0] + 0.587 * x[1] + 0.114 * x[2])[None], within=1)
+
+
+def test_what_crops_are_compared_in_is_torchvisions(image):
+    from torchvision.transforms.v2 import functional as TV
+
+    def ours(*first):
+        return byol(image, [*first, *[0.25] * (13 - len(first))], blurred=0.5, solarized=0.2)
+
+    order, amounts = (0.9, 0.1, 0.5, 0.3), (0.2, 0.7, 0.6, 0.1)
+    jittered = TV.adjust_contrast(image, 0.6 + 0.7 * 0.8)
+    jittered = TV.adjust_hue(jittered, -0.1 + 0.1 * 0.2)
+    jittered = TV.adjust_saturation(jittered, 0.8 + 0.6 * 0.4)
+    jittered = TV.adjust_brightness(jittered, 0.6 + 0.2 * 0.8)
+    assert torch.equal(ours(0.79, NEVER, NEVER, NEVER, 0.0, *amounts, *order), jittered)
+    grey = TV.rgb_to_grayscale(image, num_output_channels=3)
+    assert torch.equal(ours(NEVER, 0.19, NEVER, NEVER), grey)
+    blurred = TV.gaussian_blur(image, [13, 13], [2.0, 2.0])
+    assert torch.equal(ours(NEVER, NEVER, 0.49, NEVER, 1.0), blurred)
+    turned = image.where(image < 128, 255 - image)
+    assert torch.equal(ours(NEVER, NEVER, NEVER, 0.19), turned)
+    assert torch.equal(ours(NEVER, NEVER, 0.51, 0.21), image)
+
+
+def test_a_crop_of_few_pixels_is_blurred_all_the_same():
+    few = torch.randint(256, (3, 2, 5), dtype=torch.uint8)
+    assert byol(few, [0.99] * 2 + [0.0, 0.99] + [1.0] * 9, blurred=1.0, solarized=0.0).shape == (
+        3,
+        2,
+        5,
+    )
 
 
 @pytest.mark.parametrize("name", ["mmseg", "multimae", "croco"])

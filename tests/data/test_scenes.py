@@ -149,6 +149,12 @@ def test_what_both_views_see_lies_at_one_place(kind):
     nearer = moved[:, 2] < 0.8 * other[:, 2]
     assert share(nearer[found]) < 0.03  # at edges: else the second view would have seen them
 
+    one, two = (seen[name].flatten(2).float() for name in ("image", "second_image"))
+    moved = (one - two.gather(2, place)).abs().mean(1)
+    still = (one - two).abs().mean(1)
+    both = found & (apart < 1e-3)
+    assert moved[both].mean() < 0.4 * still[both].mean()  # the rest is noise and sampling
+
 
 @pytest.mark.parametrize("contrast", [1.0, 0.15])
 def test_colors_do_not_give_depth_away(contrast):
@@ -172,11 +178,12 @@ def test_colors_do_not_give_depth_away(contrast):
 def test_scenes_are_a_source():
     scenes = Scenes(3, size=(16, 24), seed=5)
     assert len(scenes) == len(scenes.names) == 3
-    assert scenes.has <= {"image", "depth", "camera", *RULES}
+    assert scenes.has <= {"image", "depth", "camera", "second", *RULES}
     sample = scenes.read(2)
     shapes = {name: (value.dtype, tuple(value.shape)) for name, value in sample.items()}
     assert shapes == {
         "image": (torch.uint8, (3, 16, 24)),
+        "second": (torch.uint8, (3, 16, 24)),
         "depth": (torch.float32, (1, 16, 24)),
         "normals": (torch.float32, (3, 16, 24)),
         "classes": (torch.float32, (1, 16, 24)),
@@ -199,6 +206,15 @@ def test_a_source_holds_what_is_rendered():
     assert torch.equal(scenes.read(0)["image"], made["image"][0])
 
 
+def test_a_second_picture_is_made_when_it_is_asked_for_and_changes_no_first():
+    scenes, made = Scenes(3, size=16), render(keys(3), 16, second=True)
+    first = scenes.read(1, {"image"})["image"]
+    assert scenes._kept["views"].item() == 1 and not scenes._kept["second"].any()
+    sample = scenes.read(1)
+    assert torch.equal(sample["image"], first) and torch.equal(first, made["image"][1])
+    assert torch.equal(sample["second"], made["second_image"][1])
+
+
 def test_all_scenes_can_be_made_beforehand():
     assert list(Scenes(CHUNK + 2, size=8).prepare()) == [CHUNK, CHUNK + 2]
 
@@ -218,7 +234,7 @@ def test_forked_processes_share_what_they_make():
     child = get_context("fork").Process(target=scenes.read, args=(0,))
     child.start()
     child.join(30)
-    assert child.exitcode == 0 and scenes._kept["made"].all()
+    assert child.exitcode == 0 and (scenes._kept["views"] == 2).all()
     assert torch.equal(scenes._kept["image"], render(keys(4), 8)["image"])
 
 
@@ -233,7 +249,7 @@ def test_scenes_can_be_trained_on():
     [
         ({"kind": "room"}, "did you mean 'rooms'"),
         ({"count": 0}, "ask for 1 or more"),
-        ({"count": 2_000_000}, r"would take 92 GiB of memory: .* or for 1398101 or fewer"),
+        ({"count": 2_000_000}, r"would take 114 GiB of memory: .* or for 1118481 or fewer"),
         ({"size": 1024}, "1023"),
         ({"size": 0}, "0 x 0"),
     ],

@@ -3,66 +3,38 @@
 import pytest
 import torch
 
-from conftest import TINY, batch_for, tiny
-from sgmim.masking import refine
-from sgmim.methods.croco import CroCo
-from sgmim.methods.kamim import KAMIM
-from sgmim.methods.mae import MAE
-from sgmim.methods.sgmim import SGMIM
-from sgmim.methods.simmim import SimMIM
-from sgmim.weighting import Weights
+from conftest import batch_for
+from roster import FORMS, JOINT, METHODS, made, pairs
 from toys import trained
 
-METHODS = {
-    "simmim": (SimMIM, {}),
-    "simmim, weighted": (SimMIM, {"weights": Weights(of="depth", normalize="mean")}),
-    "kamim": (KAMIM, {}),
-    "sgmim": (SGMIM, {}),
-    "sgmim as in the authors' code": (SGMIM.paper_code, {}),
-    "random": (SGMIM, {"guidance_mask": "random"}),
-    "same": (SGMIM, {"guidance_mask": "same"}),
-    "none": (SGMIM, {"guidance_mask": "none"}),
-    "transformer": (SGMIM, {"extractor": "transformer"}),
-    "siamese": (SGMIM, {"extractor": "siamese"}),
-    "conv": (SGMIM, {"extractor": "conv"}),
-    "conv, kept": (SGMIM, {"extractor": "conv", "hidden_context": "keep"}),
-    "transformer, kept": (SGMIM, {"extractor": "transformer", "hidden_context": "keep"}),
-    "siamese, kept": (SGMIM, {"extractor": "siamese", "hidden_context": "keep"}),
-    "learned": (SGMIM, {"positions": "learned", "fusion_blocks": 2}),
-    "normals": (SGMIM, {"knowledge": "normals", "channels": 3}),
-}
-
-LIGHT = {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 4}
-LEAVE_OUT = {  # for encoders that can see some patches alone
-    "mae": (MAE, LIGHT),
-    "mae, learned positions": (MAE, LIGHT | {"positions": "learned", "normalize": False}),
-    "croco": (CroCo, LIGHT),
-    "croco, rotary": (CroCo, LIGHT | {"positions": "rotary", "normalize": False}),
-}
-PAIRS = [(name, encoder) for name in METHODS for encoder in TINY if encoder != "rotary_vit"]
-PAIRS += [(name, encoder) for name in LEAVE_OUT for encoder in TINY if "vit" in encoder]
+PAINTERS = [pair for pair in pairs() if FORMS[pair[0]][0] not in JOINT]
 
 
-@pytest.fixture(params=PAIRS, ids=", ".join)
+@pytest.fixture
 def method(request):
-    name, encoder = request.param
-    make, options = (METHODS | LEAVE_OUT)[name]
     torch.manual_seed(0)
-    return make(tiny(encoder), **options)
+    return made(*request.param)
 
 
+every = pytest.mark.parametrize("method", pairs(), ids=", ".join, indirect=True)
+painting = pytest.mark.parametrize("method", PAINTERS, ids=", ".join, indirect=True)
+
+
+@every
 def test_it_learns_and_leaves_no_parameter_without_gradient(method):
-    batch = batch_for(method)
+    batch = batch_for(method, size=8 if isinstance(method, JOINT) else 2)
     losses = trained(method, batch, steps=6, lr=2e-3)
     assert losses[-1] < losses[1]  # KAMIM's token begins at 0, and its first step goes too far
     assert not [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]
 
 
+@every
 def test_it_needs_no_more_than_it_says(method):
     batch = batch_for(method)
     method({name: batch[name] for name in (*method.needs, "key")})
 
 
+@painting
 def test_what_it_does_to_an_image_does_not_depend_on_the_rest_of_the_batch(method):
     batch = batch_for(method, size=3)
     both = method({name: tensor[:2] for name, tensor in batch.items()})
@@ -72,6 +44,7 @@ def test_what_it_does_to_an_image_does_not_depend_on_the_rest_of_the_batch(metho
         torch.testing.assert_close(loss, mean, rtol=1e-5, atol=1e-6)
 
 
+@painting
 def test_the_pictures_show_every_image_whole(method):
     batch = batch_for(method)
     pictures = method.eval().pictures(batch)
@@ -81,11 +54,14 @@ def test_the_pictures_show_every_image_whole(method):
     assert pictures["image, painted"].isfinite().all()
 
 
+@painting
 def test_nothing_it_paints_depends_on_image_patches_that_are_hidden(method):
     batch = batch_for(method)
-    hidden = refine(method.mask(batch["key"]), method.encoder.patch)[:, None]
+    one = method.eval().pictures(batch)
+    hidden = one["image, hidden"].isnan()
     other = batch | {"image": batch["image"].where(~hidden, torch.randn_like(batch["image"]))}
-    one, two = method.eval().pictures(batch), method.pictures(other)
+    two = method.pictures(other)
+    assert hidden.any() and not hidden.all()
     painted = "image, painted"
     torch.testing.assert_close(one[painted], two[painted], rtol=0, atol=0)
     answers = [name for name in one if name.endswith("predicted")]
@@ -93,7 +69,15 @@ def test_nothing_it_paints_depends_on_image_patches_that_are_hidden(method):
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("method", pairs(["vit"], METHODS), ids=", ".join, indirect=True)
+def test_the_pictures_of_crops_are_whole_too(method):
+    batch = batch_for(method)
+    for picture in method.eval().pictures(batch).values():
+        assert len(picture) == 2 and picture[0].dim() == 3
+
+
 @pytest.mark.parametrize("channels", [1, 4])
-def test_it_takes_images_of_any_channels(channels):
-    method = SGMIM(tiny("swin", channels=channels))
+@pytest.mark.parametrize("form", METHODS)
+def test_it_takes_images_of_any_channels(form, channels):
+    method = made(form, "vit", channels=channels)
     assert sum(method(batch_for(method)).values()).isfinite()

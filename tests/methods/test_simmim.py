@@ -6,6 +6,7 @@ import torch
 from conftest import close, close_gradient, fixed, golden, official, swin, vit
 from sgmim.encoders import make_encoder
 from sgmim.encoders.weights import load_into
+from sgmim.losses import in_surroundings
 from sgmim.masking import refine
 from sgmim.methods.simmim import SimMIM
 
@@ -55,6 +56,20 @@ def test_the_loss_is_the_paper_s_formula_on_any_grid():
     mask = refine(hidden, 16)[:, None].float()
     theirs = ((image - painted).abs() * mask).sum() / (mask.sum() + 1e-5) / 3
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
+
+
+def test_a_target_in_its_surroundings_is_painted_and_shown_in_colors_again():
+    encoder = make_encoder("vit_tiny_patch16_224", image_size=(64, 96), options={"depth": 1})
+    method, batch = SimMIM(encoder, target_window=31), {"image": torch.randn(2, 3, 64, 96)}
+    hidden = method.mask(torch.tensor([3, 4]))
+    method, wanted = fixed(method, hidden), in_surroundings(batch["image"], 31)
+    painted = method.head.paint(encoder(batch["image"], hidden, method.token))
+    mask = refine(hidden, 16)[:, None].float()
+    theirs = ((wanted - painted).abs() * mask).sum() / mask.sum() / 3
+    torch.testing.assert_close(method(batch)["image"], theirs)
+    method.head.paint = lambda features: wanted  # one that has learnt all
+    shown = method.pictures(batch)["image, painted"]
+    torch.testing.assert_close(shown, batch["image"], rtol=1e-4, atol=1e-4)
 
 
 def test_squares_finer_than_the_feature_map_are_painted_exactly():

@@ -17,6 +17,7 @@ from sgmim.analysis.environment import environment
 from sgmim.analysis.history import ENVIRONMENT, History
 from sgmim.analysis.pictures import sheet
 from sgmim.data.geometry import unnormalize
+from sgmim.data.views import VIEWS
 from sgmim.files import write_text, write_whole
 from sgmim.log import Row
 from sgmim.objective import Batch
@@ -68,11 +69,8 @@ class Live:
     def preview(self, batch: Batch, needs: Sequence[str], normalization: str) -> None:
         """Draw what the run is given."""
         with self._unharmed("the preview"):
-            write_sheet(self.folder / "pictures" / "preview.png", {
-                name: batch[name][:, : 3 if batch[name].shape[1] == 3 else 1]
-                for name in dict.fromkeys(("image", *needs))
-                if batch[name].ndim == 4  # a camera is no picture
-            }, normalization)  # fmt: skip
+            path = self.folder / "pictures" / "preview.png"
+            write_sheet(path, given(batch, needs), normalization)
 
     def row(self, done: int, row: Row) -> Row:
         """A line of the log has been written."""
@@ -158,6 +156,20 @@ def told(folder: Path, start: int, total: int, *beginning: Any) -> Iterator[Live
         live.end("interrupted" if interrupted else f"{error}".strip() or type(error).__name__)
         raise
     live.end("")
+
+
+def given(batch: Batch, needs: Sequence[str]) -> dict[str, Tensor]:
+    """What a run is given, as pictures: a camera is none, and of small parts there are two."""
+    shown = {name: batch[name] for name in dict.fromkeys(("image", *needs))}
+    pictures = {
+        name: values[:, : 3 if values.shape[1] == 3 else 1]
+        for name, values in shown.items()
+        if values.ndim == 4 and name not in VIEWS
+    }
+    if "view" in shown:
+        pictures["image, view"] = shown["view"]
+    parts = shown["parts"].unbind(1)[:2] if "parts" in shown else ()
+    return pictures | {f"image, part {number}": part for number, part in enumerate(parts, 1)}
 
 
 def write_sheet(path: Path, pictures: dict[str, Tensor], normalization: str) -> Path:

@@ -1,6 +1,6 @@
 """See on made-up rooms what SG-MIM is good for: pre-train, fine-tune on few labels, compare.
 
-    sgmim demo [--folder demo] [--seeds 1] [--controls] [--knowledge] [--readout] [--parallel N]
+    sgmim demo [--folder demo] [--seeds 1] [--methods] [--controls] [--knowledge] [--readout]
 
 Everything in it is a command that is also printed on its page, FOLDER/index.html; the scores are in
 FOLDER/results.json. What is done stays: the same command goes on where it was stopped.
@@ -69,6 +69,16 @@ KNOWLEDGE = {
     "points": Arm("SG-MIM, points in space", ("pretrain", "--recipe=demo_sgmim_points")),
 }
 
+METHODS = {
+    "kamim": KNOWLEDGE["kamim"],
+    "sgmim_visible": Arm("SG-MIM, visible only", ("pretrain", "--recipe=demo_sgmim_visible")),
+    "mae": Arm("MAE", ("pretrain", "--recipe=demo_mae")),
+    "multimae": Arm("MultiMAE, image and depth", ("pretrain", "--recipe=demo_multimae")),
+    "croco": Arm("CroCo", ("pretrain", "--recipe=demo_croco")),
+    "mocov3": Arm("MoCo v3", ("pretrain", "--recipe=demo_mocov3")),
+    "dino": Arm("DINO", ("pretrain", "--recipe=demo_dino")),
+}
+
 
 @dataclass(frozen=True)
 class Demo:
@@ -111,6 +121,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--controls", action="store_true", help="also what SG-MIM is to be told from"
     )
+    parser.add_argument("--methods", action="store_true", help="also every other method")
     parser.add_argument("--knowledge", action="store_true", help="also methods of other knowledge")
     parser.add_argument(
         "--readout", action="store_true", help="also read depth linearly from the frozen encoders"
@@ -123,6 +134,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     config = parser.read(arguments)
     arms = ARMS | (CONTROLS if config.controls else {})
+    arms |= METHODS if config.methods else {}
     arms |= KNOWLEDGE if config.knowledge else {}
     began = perf_counter()
     demo = Demo(config.folder, config.steps, config.readout)

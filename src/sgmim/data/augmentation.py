@@ -2,11 +2,13 @@
 
 CutDepth ──► rotation ──► crop, resize, mirror ──► colors
 
+Further views of a photograph go the same way, each with a key of its own and without CutDepth.
 A second photograph of the scene is cut and colored by itself, but mirrored where the first is: a
 scene and its mirror image are two scenes.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -26,6 +28,7 @@ from sgmim.data.crops import (
 )
 from sgmim.data.geometry import cut, padded, parted, rotated, rule
 from sgmim.data.images import Sample
+from sgmim.data.views import Views
 from sgmim.errors import ConfigurationError, unknown
 
 CUT_DEPTH, ROTATION = 779, 780  # streams of a sample's random numbers
@@ -90,6 +93,7 @@ class Augmentation:
     cut_depth: CutDepth | None = None
     colors: str = "none"
     normalization: str = "imagenet"
+    views: Views = field(default_factory=Views)
 
     def __post_init__(self):
         if self.colors not in colors.SETS:
@@ -143,6 +147,24 @@ class Augmentation:
         sample = cut(sample, piece.crop, piece.size, antialias=self.antialias)
         sample = sample | {"image": colors.changed(key, sample["image"], self.colors)}
         return padded(sample, size, self.normalization)
+
+    def further(self, key: int, image: Tensor, size: Size, needs: Collection[str]) -> Sample:
+        """The other views of a whole image that are needed: "view", as large, and small "parts"."""
+        views, found = self.views, {}
+        if "view" in needs:
+            other = replace(self, colors=views.colors, cut_depth=None)
+            found["view"] = other._seen(draws.key(key, 1), image, size)
+        if "parts" in needs:
+            part = replace(
+                self, crop="resized", scale=views.part_scale, colors=views.part_colors,
+                cut_depth=None,
+            )  # fmt: skip
+            keys = (draws.key(key, 2 + number) for number in range(views.parts))
+            found["parts"] = torch.stack([part._seen(one, image, views.small) for one in keys])
+        return found
+
+    def _seen(self, key: int, image: Tensor, size: Size) -> Tensor:
+        return self(key, {"image": image}, size)["image"]
 
     def piece(self, key: int, sample: Sample, size: Size, mirror: int | None = None) -> Piece:
         """Which part of a sample is trained on; whether it is mirrored is drawn from a key of its

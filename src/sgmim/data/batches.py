@@ -17,6 +17,7 @@ from sgmim.data.images import Sample, Source
 from sgmim.data.live import Computed, Live
 from sgmim.data.loading import Cutter, Fitter, as_it_is, join, stack
 from sgmim.data.sampler import Order
+from sgmim.data.views import VIEWS, Views
 from sgmim.data.workers import load
 from sgmim.errors import ConfigurationError, DataError, unknown
 
@@ -27,8 +28,9 @@ PHOTOGRAPHS = ("image", "second")  # of which the colors are normalized
 class Batches:
     """Batches to train on: called with a step it iterates from there, without end.
 
-    A batch holds "image" (b, 3, H, W), normalized; the other maps in `needs`, (b, c, H, W); "key"
-    and "index" (b,). `batch` counts the samples of all processes, of which `rank` gets its share.
+    A batch holds "image" (b, 3, H, W), normalized; the other maps in `needs`, (b, c, H, W); if they
+    are needed, "view" (b, 3, H, W) and "parts" (b, n, 3, h, w), normalized too; "key" and "index"
+    (b,). `batch` counts the samples of all processes, of which `rank` gets its share.
     Images leave the workers as bytes, and become numbers on the device.
 
     A broken file is replaced by another, chosen by (seed, epoch, index) alone, and listed in
@@ -50,8 +52,10 @@ class Batches:
         rotation: degrees; half of the images are turned by up to so many before the crop.
         antialias: where an image or a map is made smaller.
         cut_depth: paint true depth into images, before all else.
-        colors: how they are changed after the crop: none, glp, mmseg, multimae,
-            croco (colors.py).
+        colors: how they are changed after the crop: none, glp, mmseg, multimae, croco,
+            moco_first, moco_second, dino_first, dino_second, dino_part (colors.py).
+        views: of a method that compares several crops of a photograph: the colors of the others,
+            and how many small ones there are of which size.
         normalization: of colors: imagenet, half (to [-1, 1]), none (in [0, 1]).
         workers: processes that load.
         broken_share: of all files.
@@ -76,6 +80,7 @@ class Batches:
         antialias: bool = True,
         cut_depth: CutDepth | None = None,
         colors: str = "none",
+        views: Views | None = None,
         normalization: str = "imagenet",
         workers: int = 0,
         rank: int = 0,
@@ -99,6 +104,7 @@ class Batches:
             cut_depth=cut_depth,
             colors=colors,
             normalization=normalization,
+            views=views or Views(),
         )
         augmentation.check(self.live.sources(_with_image(needs)))
         if workers < 0:
@@ -159,16 +165,18 @@ def in_order(
     device: torch.device | str = "cpu",
     broken: dict[str, str] | None = None,
     live: Computed | None = None,
+    augmentation: Augmentation | None = None,
 ) -> Iterator[Batch]:
     """Batches to evaluate on: every sample once, in order, not cropped at random.
 
     With a `size` as geometry.fit makes them, of which `share` is the center crop; without, each in
-    its own size, and then a batch ends where the size changes. A broken file raises DataError; or,
+    its own size, and then a batch ends where the size changes. Further views that are needed are
+    random crops all the same, as the `augmentation` makes them. A broken file raises DataError; or,
     where a dictionary `broken` is given, is noted there with the reason and left out.
     """
     live, device = live or Computed(), torch.device(device)
     _check(source, live, needs, normalization)
-    fitter = Fitter(source, size, _with_image(needs), share, live)
+    fitter = Fitter(source, size, _with_image(needs), share, live, augmentation or Augmentation())
     waiting: list[Sample] = []
     loaded = load(
         fitter,
@@ -198,9 +206,13 @@ def _on_device(
 ) -> Batch:
     batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
     made = {name: how.of(batch) for name, how in live.items()}
+    images = {
+        name: normalize(batch[name].flatten(0, -4), normalization).view(batch[name].shape)
+        for name in (*PHOTOGRAPHS, *VIEWS)
+        if name in batch
+    }
     shares = {name: value / 255 for name, value in batch.items() if value.dtype == torch.uint8}
-    photos = {n: normalize(batch[n], normalization) for n in PHOTOGRAPHS if n in batch}
-    return batch | shares | made | photos
+    return batch | shares | made | images
 
 
 def _with_image(needs: Sequence[str]) -> tuple[str, ...]:

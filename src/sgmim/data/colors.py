@@ -4,7 +4,9 @@ Each takes the bytes of an image and gives bytes; it is given as many random num
 it asks for, of the sample's key alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import ceil
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,7 +17,7 @@ from sgmim import draws
 from sgmim.data.crops import between
 
 STREAM = 781  # of a sample's random numbers
-NUMBERS = 12  # that any of the sets needs
+NUMBERS = 13  # that any of the sets needs
 
 
 def changed(key: int, image: UInt8[Tensor, "3 H W"], name: str) -> UInt8[Tensor, "3 H W"]:
@@ -80,6 +82,35 @@ def multimae(image: UInt8[Tensor, "3 H W"], chances: Sequence[float]) -> UInt8[T
     return TV.rgb_to_grayscale(image, num_output_channels=3) if grey < 0.3 else image
 
 
+def byol(
+    image: UInt8[Tensor, "3 H W"],
+    chances: Sequence[float],
+    *,
+    blurred: float,
+    solarized: float,
+) -> UInt8[Tensor, "3 H W"]:
+    """What BYOL, MoCo v3 and DINO compare crops in, whose first and second differ in how often they
+    are blurred and solarized ("Bootstrap Your Own Latent", Grill et al., 2020, appendix B): with
+    probability 0.8 torchvision's ColorJitter, its four parts in any order; with 0.2 grey; a blur of
+    0.1 to 2 pixels, which is the same for a crop of any size; what is above 127 turned over."""
+    jitter, grey, blur, solar, sigma, *rest = chances
+    ranges = {
+        TV.adjust_brightness: (0.6, 1.4),
+        TV.adjust_contrast: (0.6, 1.4),
+        TV.adjust_saturation: (0.8, 1.2),
+        TV.adjust_hue: (-0.1, 0.1),  # of a circle
+    }
+    if jitter < 0.8:
+        image = jittered(image, ranges, rest[:4], rest[4:8])
+    if grey < 0.2:
+        image = TV.rgb_to_grayscale(image, num_output_channels=3)
+    if blur < blurred:
+        deviation = between(0.1, 2.0, sigma)
+        reach = min(ceil(3 * deviation), *(side - 1 for side in image.shape[1:]))
+        image = TV.gaussian_blur(image, [2 * reach + 1] * 2, [deviation] * 2)
+    return TV.solarize(image, 128) if solar < solarized else image
+
+
 def croco(image: UInt8[Tensor, "3 H W"], chances: Sequence[float]) -> UInt8[Tensor, "3 H W"]:
     """What CroCo is pre-trained with, each of its two views by itself: torchvision's ColorJitter
     without hue."""
@@ -89,24 +120,31 @@ def croco(image: UInt8[Tensor, "3 H W"], chances: Sequence[float]) -> UInt8[Tens
 
 def jittered(
     image: UInt8[Tensor, "3 H W"],
-    ranges: dict[Callable[[Tensor, float], Tensor], tuple[float, float]],
+    ranges: Mapping[Callable[..., Tensor], tuple[float, float]],
     amounts: Sequence[float],
     places: Sequence[float],
 ) -> UInt8[Tensor, "3 H W"]:
     """torchvision's ColorJitter: its parts in any order, each by an amount in its range."""
-    parts = zip(places, amounts, ranges.items(), strict=True)
-    for _, amount, (change, ends) in sorted(parts, key=lambda part: part[0]):
+    ways = zip(places, amounts, ranges.items(), strict=True)
+    for _, amount, (change, ends) in sorted(ways, key=lambda way: way[0]):
         image = change(image, between(*ends, amount))
     return image
 
 
 Change = Callable[[Tensor, Sequence[float]], Tensor]
+FIRST = partial(byol, blurred=1.0, solarized=0.0)
+SECOND = partial(byol, blurred=0.1, solarized=0.2)
 SETS: dict[str, Change | None] = {
     "none": None,
     "glp": glp,
     "mmseg": mmseg,
     "multimae": multimae,
     "croco": croco,
+    "moco_first": FIRST,
+    "moco_second": SECOND,
+    "dino_first": FIRST,
+    "dino_second": SECOND,
+    "dino_part": partial(byol, blurred=0.5, solarized=0.0),
 }
 
 

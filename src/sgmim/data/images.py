@@ -48,7 +48,8 @@ class Source(Protocol):
 class Images:
     """The images below a folder, at any depth, or those in a list, each with its maps.
 
-    images: the folder; or a list, .txt or .csv (listing.py).
+    images: the folder; or a list, .txt or .csv (listing.py); or what was found of them: a folder,
+        and paths from there, some of which may be the same.
     maps: for each kind of map its folder, where a map is called as its image, but for the suffix.
     scale, hole: how to read maps whose folder holds no note (stored.py): a value is the stored
         number / scale, and nothing is known where the stored number is `hole`.
@@ -66,7 +67,7 @@ class Images:
 
     def __init__(
         self,
-        images: Path | str,
+        images: Path | str | tuple[str, Sequence[str]],
         maps: dict[str, Path] | None = None,
         *,
         scale: dict[str, float] | None = None,
@@ -75,7 +76,11 @@ class Images:
         max_pixels: int = decoding.MAX_PIXELS,
         check: bool = True,
     ):
-        self.folder, self.names = find_images(Path(images), root)
+        self.folder: str
+        self.names: Sequence[str]
+        self.folder, self.names = (
+            images if isinstance(images, tuple) else find_images(Path(images), root)
+        )
         self.max_pixels = max_pixels
         stems = [stem(name) for name in self.names] if maps else []
         self.maps = {

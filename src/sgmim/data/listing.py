@@ -86,25 +86,35 @@ def files_below(
 
 def _read_list(path: Path, root: str) -> Iterator[tuple[str, str]]:
     """The images of a list: the path of each from the root, and its suffix."""
-    is_csv, below = path.suffix.lower() == ".csv", root.rstrip(os.sep) + os.sep
+    is_csv = path.suffix.lower() == ".csv"
     with decoding.named(path), open(path, encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file) if is_csv else ([line] for line in file)
         for number, row in enumerate(rows, start=1):
             line = row[0].strip() if row else ""
-            place, suffix = os.path.splitext(line)
-            if suffix.lower() not in decoding.SUFFIXES or "\0" in line:
-                if line and not (number == 1 and is_csv):  # which may be a header
-                    raise DataError(f"line {number} of {path} is no path of an image: {line!r}")
-                continue
-            if place[0] in "/." or "/." in place or "//" in place:  # else it is as short as can be
-                place = os.path.normpath(os.path.join(root, place))
-                if not place.startswith(below):
-                    raise DataError(
-                        f"line {number} of {path} leads out of {root}: {line!r}; if that is meant, "
-                        f"say below which folder all of its files are, with 'root'"
-                    )
-                place = place[len(below) :]
-            yield place, suffix
+            if is_image(line):
+                yield below(root, line, f"line {number} of {path}")
+            elif line and not (number == 1 and is_csv):  # which may be a header
+                raise DataError(f"line {number} of {path} is no path of an image: {line!r}")
+
+
+def is_image(path: str) -> bool:
+    """Whether this can be the path of an image."""
+    return os.path.splitext(path)[1].lower() in decoding.SUFFIXES and "\0" not in path
+
+
+def below(root: str, path: str, where: str) -> tuple[str, str]:
+    """A path that was read somewhere, from a root, as short as can be; and its suffix. DataError
+    where it leads out of there."""
+    place, suffix = os.path.splitext(path)
+    if place[0] in "/." or "/." in place or "//" in place:  # else it is as short as can be
+        place, start = os.path.normpath(os.path.join(root, place)), root.rstrip(os.sep) + os.sep
+        if not place.startswith(start):
+            raise DataError(
+                f"{where} leads out of {root}: {path!r}; if that is meant, say below which folder "
+                f"all of its files are, with 'root'"
+            )
+        place = place[len(start) :]
+    return place, suffix
 
 
 def _joined(parts: Iterable[tuple[str, str]], hashes: array) -> Iterator[str]:

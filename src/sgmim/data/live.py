@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sgmim.data.views import VIEWS
+
 Where = Literal["image", "crop", "device"]
 
 
@@ -45,7 +47,7 @@ class Computed:
 
     def sources(self, needs: Collection[str]) -> tuple[str, ...]:
         """What has to be read for what is needed."""
-        read = [name for name in needs if name not in self.names]
+        read = [name for name in needs if name not in {*self.names, *VIEWS}]
         makers = {**self.crop, **self.device}
         for name in needs:
             read += makers[name].needs if name in makers else ()

@@ -46,8 +46,9 @@ class Cutter:
         return DataError(f"{REPLACEMENTS} in a row are broken: " + "; ".join(broken.values())), {}
 
     def _cut(self, key: int, sample: Sample, index: int) -> Sample:
+        views = self.augmentation.further(key, sample["image"], self.size, self.needs)
         sample = self.augmentation(key, sample, self.size)
-        return _with_live(sample, self.live.crop, self.needs) | _numbers(key, index)
+        return _with_live(sample, self.live.crop, self.needs) | views | _numbers(key, index)
 
 
 def join(
@@ -72,6 +73,7 @@ class Fitter:
     needs: tuple[str, ...]
     share: float | None
     live: Computed = field(default_factory=Computed)
+    augmentation: Augmentation = field(default_factory=Augmentation)  # of further views alone
 
     def __len__(self) -> int:
         return len(self.source)
@@ -81,10 +83,13 @@ class Fitter:
             sample = self.source.read(index, self.live.sources(self.needs))
         except DataError as error:
             return error
+        key, image = draws.key(0, 0, index), sample["image"]
+        size = self.size or (image.shape[1], image.shape[2])
+        views = self.augmentation.further(key, image, size, self.needs)
         if self.size is not None:
             sample = fit(sample, self.size, share=self.share)
         sample = _with_live(sample, self.live.crop, self.needs)
-        return sample | _numbers(draws.key(0, 0, index), index)
+        return sample | views | _numbers(key, index)
 
 
 def stack(samples: list[Sample]) -> Sample:

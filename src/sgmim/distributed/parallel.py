@@ -18,6 +18,7 @@ from torch.distributed.fsdp import (
 )
 
 from sgmim import distributed
+from sgmim.distributed.joint import JointBatchNorm
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError
 from sgmim.objective import Objective
@@ -118,8 +119,8 @@ def place(
     Raises:
         ConfigurationError: the processes cannot be grouped as asked.
     """
-    if distributed.world() > 1 and device.type == "cuda":  # elsewhere torch cannot
-        synchronize(model)
+    if distributed.world() > 1:
+        synchronize(model, device)
     in_bf16 = how.gathers_bf16(device, precision)
     if how.strategy == "ddp" or distributed.world() == 1:
         model.to(device)
@@ -140,12 +141,14 @@ def place(
             register_fsdp_forward_method(model, method)
 
 
-def synchronize(model: nn.Module) -> None:
+def synchronize(model: nn.Module, device: torch.device) -> None:
     """Let the batch norms that ask for it count the images of all processes."""
+    on_gpu = device.type == "cuda"
+    convert = nn.SyncBatchNorm.convert_sync_batchnorm if on_gpu else JointBatchNorm.of
     for parent in list(model.modules()):
         for name, norm in parent.named_children():
             if getattr(norm, "synchronized", False):
-                setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(norm))
+                setattr(parent, name, convert(norm))
 
 
 def compile_(model: Objective) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sgmim.data.views import VIEWS
 from sgmim.draws import seeded
 from sgmim.errors import listed
 from sgmim.objective import Batch, Objective
@@ -113,7 +114,8 @@ def _strange_values(batch: Batch, names: Mapping[str, str]) -> Iterator[str]:
     for kind, values in batch.items():
         if not values.is_floating_point():
             continue
-        bad = ~values.isfinite() if kind == "image" else values.isinf()
+        is_image = kind in ("image", *VIEWS)
+        bad = ~values.isfinite() if is_image else values.isinf()
         for place in bad.flatten(1).any(dim=1).nonzero().flatten().tolist():
             index = str(int(batch["index"][place])) if "index" in batch else str(place)
             count = int(bad[place].sum())

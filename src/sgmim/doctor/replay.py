@@ -12,7 +12,7 @@ from sgmim.capture import CONFIG, WEIGHTS
 from sgmim.doctor.diagnosis import examine
 from sgmim.errors import DataError, FileError
 from sgmim.finished import ROOMS, build, load_weights
-from sgmim.objective import Batch, Objective
+from sgmim.objective import Batch, Moment, Objective
 
 
 def replay(folder: Path, device: str = "auto") -> list[str]:
@@ -30,6 +30,7 @@ def replay(folder: Path, device: str = "auto") -> list[str]:
     for file in files:
         facts, batches = _loaded(file, next(objective.parameters()).device)
         lines.append(f"step {facts['step']}, process {facts['rank']} of {facts['world']}")
+        objective.begin(facts["moment"])
         found = examine(objective, batches, **facts)
         healthy &= not found
         lines += [f"  {line}" for line in found or ["loss and gradients are finite"]]
@@ -54,6 +55,7 @@ def _loaded(file: Path, device: torch.device) -> tuple[dict[str, Any], list[Batc
     try:
         with safe_open(file, "pt") as opened:
             facts = {name: json.loads(text) for name, text in (opened.metadata() or {}).items()}
+            facts["moment"] = Moment(facts["step"], facts["steps"], facts["epoch"])
             tensors = {name: opened.get_tensor(name).to(device) for name in opened.keys()}  # noqa: SIM118
         batches: dict[str, Batch] = {}
         for name, tensor in tensors.items():

@@ -25,6 +25,7 @@ class Encoder(nn.Module):
     strides: tuple[int, ...]  # pixels a side of one cell of each
     can_leave_out: bool = False  # whether hidden patches may be absent (see PlainEncoder.trunk_of)
     has_class_token: bool = False  # whether it can tell it (see pyramid_with_class)
+    takes_any_size: bool = False  # whether `summary` takes images of another size
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -64,6 +65,11 @@ class Encoder(nn.Module):
     def summary(self, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b dim"]:
         """One vector an image: the mean of its feature map."""
         return self(image).mean(dim=(2, 3))
+
+    def freeze_patches(self) -> None:
+        """Leave the linear layer that embeds the patches as it is from now on."""
+        backbone: Any = self.backbone
+        backbone.patch_embed.proj.requires_grad_(False)
 
     def levels(
         self, blocks: tuple[int, ...] | None = None, *, of_twelve: tuple[int, ...] = QUARTERS

@@ -8,8 +8,10 @@ from timm.layers import PatchEmbed
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from sgmim.encoders import resizing
 from sgmim.encoders.base import QUARTERS, Encoder
 from sgmim.encoders.rotary import RotaryViT
 from sgmim.errors import ConfigurationError
@@ -55,13 +57,23 @@ class PlainEncoder(Encoder):
         tables = (n for n, _ in backbone.blocks.named_parameters() if "relative_position" in n)
         self.can_leave_out = not any(tables)
         self.has_class_token = backbone.cls_token is not None
+        positions = getattr(backbone, "pos_embed", None)
+        self.takes_any_size = isinstance(backbone, VisionTransformer) and positions is not None
 
     @property
     def blocks(self):
         return list(self.backbone.blocks)
 
     def embed(self, image):
-        return self.backbone.patch_embed(image).unflatten(1, self.grid)
+        stem = self.backbone.patch_embed
+        if tuple(image.shape[2:]) == self.image_size or not self.takes_any_size:
+            return stem(image).unflatten(1, self.grid)
+        if any(side % self.patch for side in image.shape[2:]):
+            raise ConfigurationError(
+                f"patches of {self.patch} pixels do not divide a "
+                f"{image.shape[2]} x {image.shape[3]} image"
+            )
+        return stem.norm(stem.proj(image).movedim(1, -1))
 
     def trunk(self, patches):
         return self._map(self.mix(self.placed(patches)))
@@ -84,14 +96,31 @@ class PlainEncoder(Encoder):
 
     def placed(self, patches: Float[Tensor, "b h w d"]) -> Float[Tensor, "b n d"]:
         """Class and register tokens, if there are any, and all patches row by row, as tokens that
-        know their place: what the first block is given."""
+        know their place: what the first block is given. On another grid than its own positions are
+        interpolated (DINO, vision_transformer.py), where `takes_any_size` says so."""
         vit, tokens = self.backbone, patches.flatten(1, 2)
+        grid = patches.shape[1], patches.shape[2]
+        if grid != self.grid:
+            return self._placed_on(grid, tokens)
         if isinstance(vit, VisionTransformer):
             if vit.dynamic_img_size:
                 tokens = patches
             return vit.norm_pre(vit._pos_embed(tokens))
-        tokens = torch.cat([vit.cls_token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], 1)
+        first = vit.cls_token.expand(tokens.shape[0], -1, -1)  # any number of images, when traced
+        tokens = torch.cat([first.to(tokens.dtype), tokens], 1)
         return tokens if vit.pos_embed is None else tokens + vit.pos_embed
+
+    def _placed_on(
+        self, grid: tuple[int, int], tokens: Float[Tensor, "b m d"]
+    ) -> Float[Tensor, "b n d"]:
+        vit: Any = self.backbone
+        prefix = [t for t in (vit.cls_token, vit.reg_token) if t is not None]
+        unplaced = 0 if vit.no_embed_class else vit.num_prefix_tokens
+        positions = resizing.positions(vit.pos_embed, grid, prefix=unplaced, source=self.grid)
+        if vit.no_embed_class:
+            positions = F.pad(positions, (0, 0, vit.num_prefix_tokens, 0))
+        tokens = torch.cat([*(t.expand(len(tokens), -1, -1) for t in prefix), tokens], dim=1)
+        return vit.norm_pre(vit.pos_drop(tokens + positions))
 
     def rows(self, cells: Int[Tensor, "b m"]) -> Int[Tensor, "b k"]:
         """Where class and register tokens and some patches stand among all tokens."""

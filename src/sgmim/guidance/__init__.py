@@ -209,6 +209,18 @@ class Guidance:
             check_ids(self.name, batch[self.name], self.options.classes)
 
 
+def guiding(
+    guides: Mapping[str, Guide] | None, knowledge: str, usual: Guide, encoder: Encoder
+) -> list[Guidance]:
+    """The maps that guide, or the one that does as usual; without those of no weight.
+
+    Raises:
+        ConfigurationError: options of a map that do not go together.
+    """
+    told = {name: each.over(usual) for name, each in (guides or {knowledge: usual}).items()}
+    return [Guidance(name, each, encoder) for name, each in told.items() if each.weight]
+
+
 def gathered(parts: Mapping[str, nn.Module]) -> nn.Module:
     """The parts of all maps under their names; of a single map that part itself, whose parameters
     are then called as they were when there could be but one."""

@@ -29,11 +29,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sgmim.encoders.base import Encoder
-from sgmim.guidance import Extractor, Guidance, Guide, Loss, Target, gathered, own
+from sgmim.guidance import Extractor, Guide, Loss, Target, gathered, guiding, own
 from sgmim.guidance.fusion import Fusion
 from sgmim.guidance.views import Map
 from sgmim.layers import PixelHead, mask_token, take, tokens
-from sgmim.losses import painted_l1
+from sgmim.losses import check_window, from_surroundings, in_surroundings, painted_l1
 from sgmim.masking import Part, RandomMask, keys, only
 from sgmim.objective import Batch, Losses, Objective, Pictures
 from sgmim.weighting import Weights
@@ -75,6 +75,7 @@ class SGMIM(Objective):
         image_weight: of the image's loss.
         knowledge_weight: of a map's loss; with 0 there is no guidance, and this is SimMIM.
         standardize_eps: inside the root of a map's deviation (losses.trimmed_standardized).
+        target_window: of the image, see SimMIM; the paper says nothing of it.
         weights: of the image's pixels, by any map (weighting.py); none as in the paper.
 
     Raises:
@@ -105,12 +106,14 @@ class SGMIM(Objective):
         image_weight: float = 1.0,
         knowledge_weight: float = 1.0,
         standardize_eps: float = 1e-6,
+        target_window: int = 0,
         weights: Weights | None = None,
     ):
         super().__init__()
         self.guidance_mask, self.image_weight = guidance_mask, image_weight
         self.keep_hidden, self.is_dealt = hidden_context == "keep", share == "partition"
-        self.encoder, self.weights = encoder, weights
+        check_window(target_window)
+        self.encoder, self.weights, self.target_window = encoder, weights, target_window
         self.mask = RandomMask(encoder, ratio=mask_ratio, size=mask_size)
         self.token = mask_token(encoder.patch_dim)
         self.head = PixelHead(encoder.dim, encoder.stride, encoder.channels)
@@ -118,8 +121,7 @@ class SGMIM(Objective):
             channels=channels, extractor=extractor, mlp_ratio=mlp_ratio, target=target, loss=loss,
             weight=knowledge_weight, standardize_eps=standardize_eps, portion=1.0,
         )  # fmt: skip
-        told = {name: each.over(usual) for name, each in (guides or {knowledge: usual}).items()}
-        self.guides = [Guidance(name, each, encoder) for name, each in told.items() if each.weight]
+        self.guides = guiding(guides, knowledge, usual, encoder)
         named = [name for each in self.guides for name in each.needs]
         self.needs = tuple(dict.fromkeys(["image", *named, *(weights.needs if weights else ())]))
         if weights:
@@ -147,7 +149,7 @@ class SGMIM(Objective):
         features = tokens(self.encoder(image, hidden, self.token))
         cells = self.mask.part(hidden).cells
         weights = self.weights(batch) if self.weights else None
-        wanted = only(image, hidden)
+        wanted = only(in_surroundings(image, self.target_window), hidden)
         painted = painted_l1(self.head, take(features, cells), wanted, cells, weights)
         losses = {"image": self.image_weight * painted}
         if self.guides:
@@ -169,7 +171,7 @@ class SGMIM(Objective):
         image, drawn = batch["image"], keys(batch)
         hidden = self.mask(drawn)
         features = self.encoder(image, hidden, self.token)
-        painted = self.head.paint(features).float()
+        painted = from_surroundings(self.head.paint(features).float(), image, self.target_window)
         seen = only(image, ~hidden)
         pictures = {
             "image": image,

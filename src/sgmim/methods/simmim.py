@@ -10,7 +10,7 @@ the image matters (see KAMIM for the first to do so).
 
 from sgmim.encoders.base import Encoder
 from sgmim.layers import PixelHead, mask_token, take, tokens
-from sgmim.losses import painted_l1
+from sgmim.losses import check_window, from_surroundings, in_surroundings, painted_l1
 from sgmim.masking import RandomMask, keys, only
 from sgmim.objective import Batch, Losses, Objective, Pictures
 from sgmim.weighting import Weights
@@ -23,7 +23,12 @@ class SimMIM(Objective):
         encoder: any.
         mask_ratio: share of the image that is hidden.
         mask_size: pixels a side of the squares that are hidden.
+        target_window: 0 to paint the image as it is; or pixels a side of the surroundings by whose
+            mean and deviation every pixel is given: 47 in SimMIM's SwinV2.
         weights: of the pixels, by a map; none as in the paper.
+
+    Raises:
+        ConfigurationError: squares that do not tile the image, or surroundings without a middle.
     """
 
     def __init__(
@@ -32,10 +37,12 @@ class SimMIM(Objective):
         *,
         mask_ratio: float = 0.6,
         mask_size: int = 32,
+        target_window: int = 0,
         weights: Weights | None = None,
     ):
         super().__init__()
-        self.weights = weights
+        check_window(target_window)
+        self.weights, self.target_window = weights, target_window
         if weights:
             weights.check(encoder.image_size)
             self.needs = ("image", *weights.needs)
@@ -49,7 +56,7 @@ class SimMIM(Objective):
         features = tokens(self.encoder(image, hidden, self.token))
         cells = self.mask.part(hidden).cells
         weights = self.weights(batch) if self.weights else None
-        wanted = only(image, hidden)
+        wanted = only(in_surroundings(image, self.target_window), hidden)
         return {"image": painted_l1(self.head, take(features, cells), wanted, cells, weights)}
 
     def warnings(self, batch: Batch) -> list[str]:
@@ -58,6 +65,7 @@ class SimMIM(Objective):
     def pictures(self, batch: Batch) -> Pictures:
         image, hidden = batch["image"], self.mask(keys(batch))
         painted = self.head.paint(self.encoder(image, hidden, self.token)).float()
+        painted = from_surroundings(painted, image, self.target_window)
         seen = only(image, ~hidden)
         pictures = {
             "image": image,

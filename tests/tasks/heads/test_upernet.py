@@ -136,12 +136,12 @@ def test_on_several_gpus_its_norms_are_those_of_all_and_its_weights_what_they_we
     head = UperNetHead(tiny("swin"), 5, width=8)
     before = dict(head.named_parameters())
     count = sum(isinstance(module, nn.BatchNorm2d) for module in head.modules())
-    synchronize(head)
+    synchronize(head, torch.device("cuda"))
     assert sum(isinstance(module, nn.SyncBatchNorm) for module in head.modules()) == count
     assert all(before[name] is now for name, now in head.named_parameters())
 
     deconvolutions = DeconvHead(tiny("swin"))  # trained with each GPU's own
-    synchronize(deconvolutions)
+    synchronize(deconvolutions, torch.device("cuda"))
     assert not any(isinstance(m, nn.SyncBatchNorm) for m in deconvolutions.modules())
 
 
