@@ -11,13 +11,21 @@ import torch
 from safetensors.torch import save_file
 from test_converters import dino, simmim
 
-from conftest import case, tiny
+from conftest import case, official, tiny
 from sgmim import cli
+from sgmim.assembly import prepare
 from sgmim.encoders import checkpoints
-from sgmim.encoders.files import initialize, load_encoder, read_header, saved_options
+from sgmim.encoders.files import (
+    initialize,
+    load_encoder,
+    read_header,
+    save_encoder,
+    saved_options,
+)
 from sgmim.encoders.importing import import_encoder
 from sgmim.encoders.weights import convert, load_into
 from sgmim.errors import ConfigurationError, DataError
+from sgmim.request import read
 
 STRANGERS = {
     "a language model": ["model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"],
@@ -159,3 +167,47 @@ def test_what_lies_beside_a_file_of_transformers_is_heeded(tmp_path):
     imported = import_encoder(tmp_path / "model.safetensors")
     assert imported.encoder.blocks[0].attn.num_heads == 4
     assert imported.metadata["normalization"] == "half"
+
+
+def test_a_run_normalizes_images_as_its_weights_are_used_to_unless_told_otherwise(tmp_path):
+    save_encoder(tiny("vit", (32, 32)), tmp_path, normalization="half")
+    words = ["simmim", f"--init={tmp_path}"]
+    _, config = read("pretrain", "methods", "method", words)
+    assert config.batches.normalization == "half"
+    _, config = read("pretrain", "methods", "method", [*words, "--batches.normalization=none"])
+    assert config.batches.normalization == "none"
+
+
+@pytest.mark.slow
+def test_the_license_goes_with_the_weights_into_a_run(tmp_path):
+    save_encoder(tiny("vit", (32, 32)), tmp_path, license="CC BY-NC 4.0")
+    words = ["simmim", f"--init={tmp_path}", "--device=cpu", f"--run={tmp_path / 'run'}"]
+    words += ["--training.batch=2", "--method.mask_size=16"]
+    assert prepare("pretrain", "methods", "method", words).license == "CC BY-NC 4.0"
+    assert prepare("pretrain", "methods", "method", [*words, "--license=mine"]).license == "mine"
+
+
+SPOILED = [
+    lambda t: t[..., None],
+    lambda t: t.flatten(),
+    lambda t: t[:0],
+    lambda t: t.bool(),
+    lambda t: t.to(torch.complex64),
+    lambda t: torch.full_like(t.float(), 1e30),
+    lambda t: torch.zeros(()),
+    lambda t: t.double() * 1e300,
+]
+
+
+@pytest.mark.parametrize("name", ["simmim_vit", "multimae"])
+def test_a_tensor_that_is_not_what_its_name_says_ends_in_one_line_or_does_no_harm(name, tmp_path):
+    content = official(name)
+    state = next((v for v in content.values() if isinstance(v, dict)), content)
+    names = sorted(state)
+    for number, spoil in enumerate(SPOILED):
+        wrong = names[(7 * number) % len(names)]
+        torch.save({"model": state | {wrong: spoil(state[wrong])}}, tmp_path / "x.pth")
+        try:
+            import_encoder(tmp_path / "x.pth", heads=4, allow_lossy=True)
+        except (DataError, ConfigurationError) as error:
+            assert "\n" not in str(error)

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from test_contract import batch_for, tiny
 
-from conftest import close, close_gradient, fixed, golden, official, swin
+from conftest import batch_for, close, close_gradient, fixed, golden, official, swin, tiny
 from sgmim.encoders.weights import load_into
 from sgmim.errors import ConfigurationError
 from sgmim.losses import trimmed_standardized

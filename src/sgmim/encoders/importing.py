@@ -67,9 +67,7 @@ def import_encoder(
         built = make_encoder(**_changed(native, image_size, window))
         with torch.device("meta"):
             saved = make_encoder(**native)
-    report = load_into(
-        built, content, saved=saved, allow_lossy=allow_lossy, student=student
-    )  # fmt: skip
+    report = load_into(built, content, saved=saved, allow_lossy=allow_lossy, student=student)
     report.normalization = told.get("normalization", report.normalization)
     return Imported(built, report, _metadata(file, report))
 

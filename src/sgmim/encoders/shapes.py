@@ -44,10 +44,10 @@ def described(converted: Converted, tensors: State, told: Mapping[str, Any]) -> 
             return _swin(state, tensors, told, family)
         relative = any(TABLE in name or name.endswith(("gamma_1", "q_bias")) for name in state)
         return (_beit if relative else _vit)(state, told, family)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+    except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise DataError(
             f"these weights of {converted.source} do not tell which encoder they are of "
-            f"({error}): name it by --encoder"
+            f"({str(error).partition(chr(10))[0]}): name it by --encoder"
         ) from error
 
 

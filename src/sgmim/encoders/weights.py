@@ -1,5 +1,7 @@
 """Weights of others into an encoder, with an account of every tensor and every parameter."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -54,11 +56,13 @@ def load_into(
     converted = convert(state, layout=layout, student=student)
     if folding.is_lossy(converted.state, encoder):
         _check_lossy(converted, encoder, allow_lossy)
-        converted.state, lost = folding.folded(converted.state, encoder)
+        with _refused(encoder, "it cannot be folded"):
+            converted.state, lost = folding.folded(converted.state, encoder)
         converted.dropped |= dict.fromkeys(lost, "relative positions, which are lost")
     own = encoder.backbone.state_dict()
     given = _given_to_blocks(converted.state, own)
-    new = _resized_or_refused(encoder, given, saved)
+    with _refused(encoder, "a table of positions cannot be resized"):
+        new = _resized(encoder, given, saved)
     fitting = {n: t for n, t in new.items() if n in own and _fits(t, own[n])}
     if bad := [n for n, t in fitting.items() if not _is_finite(t, own[n])]:
         raise DataError(f"these weights are not finite, in {listed(bad, most=3)}: of a failed run?")
@@ -110,7 +114,8 @@ def _check_lossy(converted: Converted, encoder: Encoder, allowed: bool) -> None:
         raise DataError(
             f"these weights do not fit {encoder.name} without a loss: {converted.source} has "
             "biases by relative position, for which a plain ViT has no place. Take an encoder "
-            "that has them, as simmim_vit_base_patch16, or give them up by --allow-lossy"
+            "that has them, as simmim_vit_base_patch16, or give them up: sgmim weights import "
+            "--allow-lossy"
         )
 
 
@@ -169,14 +174,14 @@ def _mixed(names: list[str]) -> str:
     return f"those of {other.source}" if other and other is not TIMM else looks_like(names)
 
 
-def _resized_or_refused(encoder: Encoder, state: State, saved: Encoder | None) -> State:
+@contextmanager
+def _refused(encoder: Encoder, what: str) -> Iterator[None]:
+    """One line for what torch raises of tensors that are not what their names say, in any way."""
     try:
-        return _resized(encoder, state, saved)
-    except Exception as error:  # of tables that are none, in any way
-        raise DataError(
-            f"these weights do not fit {encoder.name}: a table of positions cannot be resized: "
-            f"{(str(error).strip() or type(error).__name__).splitlines()[0]}"
-        ) from error
+        yield
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"these weights do not fit {encoder.name}: {what}: {reason}") from error
 
 
 def _resized(encoder: Encoder, state: State, saved: Encoder | None) -> State:

@@ -20,7 +20,7 @@ def has_fixed_positions(state: State, *, rows_first: bool = False) -> bool:
     """Whether positions are sines and cosines, and the class token has none: where a ViT is not
     told from another by its names, this tells MAE's, and MoCo v3's with rows first."""
     table = state["pos_embed"]
-    if table.is_meta or table.ndim != 3 or table.shape[2] % 4:
+    if table.is_meta or not table.is_floating_point() or table.ndim != 3 or table.shape[2] % 4:
         return False
     side = isqrt(max(table.shape[1] - 1, 0))
     if side * side + 1 != table.shape[1] or not side:
