@@ -15,7 +15,8 @@ from sgmim.weighting import Weights
 
 LIGHT = {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 4}
 HEAD = {"prototypes": 40, "hidden": 32, "bottleneck": 16, "freeze_last": 0.0}
-MAPS = {name: MapOptions() for name in ("depth", "normals", "edges", "fast")}
+MANY = {"depth": MapOptions(), "edges": MapOptions(weight=0.0), "normals": MapOptions()}
+MANY |= {"classes": MapOptions(classes=5, alpha=2.0), "fast": MapOptions()}
 
 ANYWHERE = {  # on every encoder
     "simmim": (SimMIM, {}),
@@ -48,11 +49,11 @@ LEAVING_OUT = {  # where patches can be left out
     ),
     "sgmim_visible, weighted": (VisibleSGMIM, LIGHT | {"weights": Weights(of="depth")}),
     "multimae": (MultiMAE, LIGHT),
-    "multimae, many maps": (MultiMAE, LIGHT | {"maps": MAPS, "alpha": 0.5, "loss_on": "all"}),
-    "multimae, classes": (
+    "multimae, many": (
         MultiMAE,
-        LIGHT | {"maps": {"classes": MapOptions(classes=5)}, "positions": "learned"},
+        LIGHT | {"maps": MANY, "normalized_weight": 0.0, "positions": "learned"},
     ),
+    "multimae, all patches": (MultiMAE, LIGHT | {"loss_on": "all", "alpha": 0.5}),
     "croco": (CroCo, LIGHT),
     "croco, rotary": (CroCo, LIGHT | {"positions": "rotary", "normalize": False}),
 }

@@ -8,6 +8,7 @@ from sgmim.checkpoint import latest
 from sgmim.doctor.diagnosis import examine
 from sgmim.doctor.replay import replay
 from sgmim.errors import DataError, FileError
+from sgmim.objective import Moment, Objective
 from shell import SCENES, TINY, files, sgmim
 from toys import batches, toy
 
@@ -41,6 +42,14 @@ def test_its_replay_names_what_failed_first(diverged):
 def test_the_doctor_tells_of_the_replay(diverged, capsys):
     assert sgmim("doctor", "--replay", diverged[2] / "diverged") == 0
     assert capsys.readouterr().out.splitlines() == replay(diverged[2] / "diverged")
+
+
+def test_its_replay_is_told_the_time_of_the_step(diverged, monkeypatch):
+    told = []
+    monkeypatch.setattr(Objective, "begin", lambda self, moment: told.append(moment))
+    lines = replay(diverged[2] / "diverged")
+    step = int(lines[0].split()[1].strip(","))
+    assert told == [Moment(step, steps=12, epoch=step / 3)]  # 24 scenes, 8 a step
 
 
 def test_a_folder_that_is_no_capture_is_named(tmp_path):

@@ -45,11 +45,7 @@ class Decoder(nn.Module):
 
     def __init__(self, encoder: PlainEncoder, *, depth: int, width: int, heads: int):
         super().__init__()
-        if min(depth, width, heads) < 1 or width % heads:
-            raise ConfigurationError(
-                f"a decoder of {depth} blocks, {width} channels and {heads} heads is none: each is "
-                "1 or more, and the heads divide the channels"
-            )
+        check(depth, width, heads)
         self.enter = nn.Linear(encoder.dim, width)
         self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
         self.blocks = nn.ModuleList(
@@ -91,6 +87,15 @@ class Decoder(nn.Module):
         placeless = tokens.shape[1] - seen.shape[1]
         known = known + F.pad(self.places[seen], (0, 0, placeless, 0))
         return torch.cat([known, (self.token + self.places[hidden]).to(known.dtype)], dim=1)
+
+
+def check(depth: int, width: int, heads: int) -> None:
+    """Raise ConfigurationError where no decoder has so many blocks, channels and heads."""
+    if min(depth, width, heads) < 1 or width % heads:
+        raise ConfigurationError(
+            f"a decoder of {depth} blocks, {width} channels and {heads} heads is none: each is 1 "
+            "or more, and the heads divide the channels"
+        )
 
 
 def begin(module: nn.Module) -> None:

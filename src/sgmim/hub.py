@@ -8,11 +8,13 @@ Only weights as safetensors, settings and texts are ever fetched; nothing that c
 """
 
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from sgmim.encoders import Encoder
 from sgmim.encoders.files import ENCODER, FROM_ELSEWHERE, load_encoder
@@ -22,6 +24,7 @@ from sgmim.export.card import CARD, for_hub
 from sgmim.export.check import Outcome
 from sgmim.export.subject import open_subject
 from sgmim.files import write_text
+from sgmim.finished import build
 from sgmim.plain_values import read_recipe
 from sgmim.prediction import Predictor, load_task
 from sgmim.runs import CONFIG, OBJECTIVE
@@ -97,7 +100,7 @@ def from_pretrained(
     """
     folder = Path(name) if Path(name).is_dir() else _fetched(str(name), revision)
     if (folder / OBJECTIVE).is_file() and (folder / CONFIG).is_file():
-        _check_config(folder / CONFIG)
+        _check(folder)
         return load_task(folder, device=device, **changes)
     if not (folder / ENCODER).is_file():
         raise DataError(
@@ -105,7 +108,7 @@ def from_pretrained(
             "expected; what timm and transformers keep is opened by them"
         )
     encoder, _ = load_encoder(folder, **changes)
-    return encoder.to(torch.get_default_device()).eval()
+    return encoder.eval()
 
 
 def _fetched(repository: str, revision: str | None) -> Path:
@@ -132,9 +135,21 @@ def _told(repository: str, ask: Callable[[], str]) -> str:
         raise FileError(f"the hub and {repository!r}: {reason}") from error
 
 
-def _check_config(path: Path) -> None:
-    """Refuse a configuration from elsewhere that would have other files opened."""
+def _check(folder: Path) -> None:
+    """Refuse a configuration from elsewhere that would have other files opened, or describes a
+    model of any size."""
+    path = folder / CONFIG
     encoder = read_recipe(path).get("encoder") or {}
     options = encoder.get("options") or {} if isinstance(encoder, dict) else {}
     if elsewhere := FROM_ELSEWHERE & set(options):
         raise DataError(f"{path} has {', '.join(sorted(elsewhere))} in the encoder's options")
+    with torch.device("meta"):  # at no cost
+        model = build(path, "finetune").objective
+    told = sum(tensor.numel() for tensor in model.state_dict().values())
+    with safe_open(folder / OBJECTIVE, "pt") as opened:
+        there = sum(prod(opened.get_slice(n).get_shape()) for n in opened.keys())  # noqa: SIM118
+    if told != there:
+        raise DataError(
+            f"{path} is of another file: it describes a model of {told} numbers, and there are "
+            f"{there}"
+        )

@@ -4,14 +4,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch.optim import AdamW
 
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.objective import Objective, Task
 
-Exclude = Literal["recommended", "official", "none"]
+Exclude = Literal["recommended", "official", "small", "none"]
 
 
 def adamw(
@@ -39,8 +39,8 @@ def adamw(
         eps: added to the root of the second moment.
         exclude: what weight decay spares. "recommended": biases, what has one dimension, and what
             the objective names (tokens, position tables, attention scales). "official": as the
-            code of SimMIM, SG-MIM and MIM-Depth-Estimation does. "none": nothing, as in KAMIM and
-            MoCo v3.
+            code of SimMIM, SG-MIM and MIM-Depth-Estimation does. "small": biases and what has one
+            dimension, as in MAE and DINO. "none": nothing, as in KAMIM and MoCo v3.
         layer_decay: the rate of a layer over that of the next; 1 is one rate for all.
         merge_as_layer: count Swin's patch mergings as layers, as MIM-Depth-Estimation does.
         encoder_share: of the rate, that the encoder gets; 0.1 in iDisc.
@@ -109,9 +109,11 @@ def spared(objective: Objective, exclude: Exclude = "recommended") -> set[str]:
             plain = objective.encoder.stride == objective.encoder.patch
             tuning = isinstance(objective, Task)
             return {n for n in ranks if officially_spared(n, ranks[n], plain=plain, tuning=tuning)}
+        case "small":
+            return {name for name in ranks if _is_small(name, ranks[name])}
         case "none":
             return set()
-    raise unknown("exclusion from weight decay", exclude, ("recommended", "official", "none"))
+    raise unknown("exclusion from weight decay", exclude, get_args(Exclude))
 
 
 def officially_spared(name: str, ndim: int, *, plain: bool, tuning: bool) -> bool:

@@ -33,6 +33,8 @@ class Plan:
         warmup_lr: rate of the first step.
         min_lr: rate of the last.
         floor_epochs: how many of the epochs come after a cosine has ended, at min_lr.
+        laid_over: epochs that a schedule is laid over, of which a run like CroCo's takes only the
+            first; 0 is its own.
         milestones: epochs after which a multistep schedule goes down.
         gamma: and by which factor.
         clip: largest norm of a gradient; 0 is no limit.
@@ -70,6 +72,7 @@ class Plan:
     warmup_lr: float = 1e-6
     min_lr: float = 1e-5
     floor_epochs: float = 0.0
+    laid_over: float = 0.0
     milestones: tuple[float, ...] = (700.0,)
     gamma: float = 0.1
     clip: float = 5.0
@@ -89,7 +92,8 @@ class Plan:
             if value is not None and not 0 < value < inf:
                 raise ConfigurationError(f"{name} is above 0, not {value}")
         unlimited = ("lr_per", "warmup_epochs", "clip", "ema", "save_every", "pictures_every")
-        for name in (*unlimited, "floor_epochs", "warmup_steps", "last_weight_decay"):
+        rest = ("floor_epochs", "laid_over", "warmup_steps", "last_weight_decay")
+        for name in (*unlimited, *rest):
             value = getattr(self, name)
             if value is not None and not 0 <= value < inf:
                 raise ConfigurationError(f"{name} is 0 or more, not {value}")
@@ -99,6 +103,11 @@ class Plan:
             raise ConfigurationError(
                 f"floor_epochs={self.floor_epochs:g} are some of the epochs, which are "
                 f"{self.epochs:g}: none would be left before them"
+            )
+        if self.laid_over and self.laid_over < self.epochs:
+            raise ConfigurationError(
+                f"a schedule laid over {self.laid_over:g} epochs ends before the run, which has "
+                f"{self.epochs:g}: leave laid_over out, and say floor_epochs"
             )
         if self.batch % self.accumulate:
             raise ConfigurationError(
@@ -131,6 +140,7 @@ class Plan:
         )
         warmup = min(asked, steps // 2)
         first, last = self._scaled(self.warmup_lr), self._scaled(self.min_lr)
+        steps = max(steps, round(self.laid_over * epoch))
         falling = max(steps - round(self.floor_epochs * epoch), 1)
         match self.schedule:
             case "cosine" | "saw_tooth":

@@ -7,9 +7,10 @@ from typing import Any
 from jsonargparse import Namespace
 
 from sgmim.data.batches import Batches
+from sgmim.data.geometry import NORMALIZATIONS
 from sgmim.distributed.parallel import Parallel
 from sgmim.encoders import make_encoder
-from sgmim.encoders.files import saved_options
+from sgmim.encoders.files import saved_normalization, saved_options
 from sgmim.errors import ConfigurationError
 from sgmim.inference import Inference
 from sgmim.optim import adamw
@@ -29,8 +30,8 @@ def read(
     parser.add_argument("--run", type=Path | None, default=None, help="folder of the run")
     parser.add_argument(
         "--init", type=str | None, default=None,
-        help="weights to start from: a run, an encoder.safetensors, or a checkpoint of SimMIM, "
-        "SG-MIM, MIM-Depth-Estimation or timm",
+        help="weights to start from: a run, an encoder.safetensors, or a checkpoint of others "
+        "(docs/weights.md)",
     )  # fmt: skip
     parser.add_argument(
         "--init_at_least", type=float, default=0.95,
@@ -75,11 +76,14 @@ def read(
 
 
 def _saved_encoder(given: Namespace) -> dict[str, Any]:
-    """The options of the encoder that a run starts from, as defaults of its own."""
+    """The options of the encoder that a run starts from, and how its images were normalized, as
+    defaults of the run's own."""
     if not given.get("init"):
         return {}
+    normalization = saved_normalization(given.init)
+    told = {"batches.normalization": normalization} if normalization in NORMALIZATIONS else {}
     size = given.get("encoder.image_size")
     saved = saved_options(given.init, **({"image_size": size} if size else {}))
     if given.get("encoder.name", saved.get("name")) != saved.get("name"):
-        return {}
-    return {f"encoder.{name}": value for name, value in saved.items()}
+        return told
+    return told | {f"encoder.{name}": value for name, value in saved.items()}

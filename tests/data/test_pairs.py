@@ -68,7 +68,9 @@ def test_the_paths_of_a_list_do_not_lead_out_of_its_root(photos):
 
 
 def test_two_cameras_are_paired_by_the_names_of_their_photographs(kitti):
-    source = make_source(pairs=kitti, maps={"depth": kitti.parent / "depth"}, scale={"depth": 256})
+    source = make_source(
+        pairs=kitti, maps={"depth": kitti.parent / "depth"}, scale={"depth": 256.0}
+    )
     assert numbers(source) == [(1, 11), (2, 12)] * 2
     sample = source.read(1)
     assert sample["second"].shape == (3, 24, 32)

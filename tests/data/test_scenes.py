@@ -149,6 +149,12 @@ def test_what_both_views_see_lies_at_one_place(kind):
     nearer = moved[:, 2] < 0.8 * other[:, 2]
     assert share(nearer[found]) < 0.03  # at edges: else the second view would have seen them
 
+    one, two = (seen[name].flatten(2).float() for name in ("image", "second_image"))
+    moved = (one - two.gather(2, place)).abs().mean(1)
+    still = (one - two).abs().mean(1)
+    both = found & (apart < 1e-3)
+    assert moved[both].mean() < 0.4 * still[both].mean()  # the rest is noise and sampling
+
 
 @pytest.mark.parametrize("contrast", [1.0, 0.15])
 def test_colors_do_not_give_depth_away(contrast):
@@ -243,7 +249,7 @@ def test_scenes_can_be_trained_on():
     [
         ({"kind": "room"}, "did you mean 'rooms'"),
         ({"count": 0}, "ask for 1 or more"),
-        ({"count": 2_000_000}, r"would take 92 GiB of memory: .* or for 1398101 or fewer"),
+        ({"count": 2_000_000}, r"would take 114 GiB of memory: .* or for 1118481 or fewer"),
         ({"size": 1024}, "1023"),
         ({"size": 0}, "0 x 0"),
     ],

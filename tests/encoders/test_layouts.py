@@ -24,7 +24,7 @@ FULL_SIZE = {  # model: source, encoder, image, window
     "mae_vit_base": ("MAE", "mae_vit_base_patch16", 224, None),
     "multimae_base": ("MultiMAE", "multimae_vit_base_patch16", 224, None),
     "croco_base_cosine": ("CroCo", "croco_vit_base_patch16", 224, None),
-    "croco_v2_base_rope": ("CroCo", "croco_vit_base_patch16", 224, None),
+    "croco_v2_base_rope": ("CroCo", "rotary_vit_base_patch16", 224, None),
     "mim_depth_swinv2_base_nyu": ("MIM-Depth-Estimation", "mimdepth_swinv2_base", 480, 30),
 }
 
@@ -95,9 +95,11 @@ def test_mae_s_encoder_alone_is_told_from_others_by_its_fixed_positions():
     assert torch.equal(encoder(image), whole(image))
 
 
-def test_croco_s_second_view_is_encoded_as_by_the_authors():
-    meta, io = golden("croco")
-    encoder, _ = built("croco", heads=meta["config"]["enc_num_heads"])
+@pytest.mark.parametrize("name", ["croco", "croco_rope"])
+def test_croco_s_second_view_is_encoded_as_by_the_authors(name):
+    meta, io = golden(name)
+    config = meta["config"]
+    encoder, _ = built(name, heads=config["enc_num_heads"], image_size=config["img_size"])
     close(encoder(io["view2"]).flatten(2).transpose(1, 2), io["feat2"])
 
 

@@ -24,13 +24,17 @@ def states():
             other = tiny(name, image_size=SIZE).backbone.state_dict()
             yield other, "do not fit"
             yield {f"encoder.{key}": tensor for key, tensor in other.items()}, "do not fit"
-    for number in (0, 1, 2, len(names) // 2, len(names) - 3):  # two of its tensors, and silence
+    yield {}, "a file without tensors"
+    for number in (1, 2, len(names) // 2, len(names) - 3):  # two of its tensors, and silence
         yield {key: good[key] for key in names[:number]}, "at least 95%"
     for share in (0.2, 0.5, 0.9):
         kept = names[: int(share * len(names))]
         yield {key: good[key] for key in kept} | {"other": torch.zeros(3)}, "missing"
-    yield {f"backbone.visual.{key}": tensor for key, tensor in good.items()}, "dropped"
-    yield {key.upper(): tensor for key, tensor in good.items()}, "dropped"
+    yield (
+        {f"backbone.visual.{key}": tensor for key, tensor in good.items()},
+        "nothing that is known",
+    )
+    yield {key.upper(): tensor for key, tensor in good.items()}, "nothing that is known"
     yield {key: tensor[..., :1] for key, tensor in good.items()}, "do not fit"
     yield {key: torch.zeros(3) for key in good}, "do not fit"
     yield {key: tensor.flatten()[:0] for key, tensor in good.items()}, "do not fit"

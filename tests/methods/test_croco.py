@@ -1,12 +1,16 @@
 """CroCo is the authors' CroCo, and its second version with rotary positions."""
 
+from multiprocessing import get_context
+
 import pytest
 import torch
 
-from conftest import close, close_gradient, fixed, golden, official
+from conftest import batch_for, close, close_gradient, fixed, golden, official, tiny
 from sgmim.encoders import make_encoder
+from sgmim.errors import ConfigurationError
 from sgmim.layers import patches_of_pixels
 from sgmim.losses import painted_mse
+from sgmim.masking import refine
 from sgmim.methods.croco import CroCo
 
 ENCODERS = {"croco": "croco_vit_tiny_patch16", "croco_rope": "rotary_vit_tiny_patch16"}
@@ -95,3 +99,66 @@ def test_losses_and_gradients_are_the_authors(case, normalize):
     for name, norm in meta[kind]["grad_norm_by_parameter"].items():
         if norm > 1e-6:  # that of a key's bias is rounding alone
             assert gradients[ours(name)].norm().item() == pytest.approx(norm, rel=1e-4)
+
+
+LIGHT = {"decoder_depth": 2, "decoder_width": 32, "decoder_heads": 4}
+
+
+def method_and_batch(encoder="vit", **options):
+    torch.manual_seed(0)
+    method = CroCo(tiny(encoder), **LIGHT | options)
+    return method, batch_for(method)
+
+
+@pytest.mark.parametrize(("encoder", "positions"), [("vit", "sincos"), ("rotary_vit", "rotary")])
+def test_it_paints_from_what_is_visible_and_from_all_of_the_second_view(encoder, positions):
+    method, batch = method_and_batch(encoder, positions=positions)
+    image, second, noise = batch["image"], batch["second"], torch.randn_like(batch["image"])
+    marked = method.mask(batch["key"])
+    visible, _ = method.mask.cells(marked)
+    assert visible.shape == (2, 3)  # 24 patches, of which int(0.9 * 24) = 21 are hidden
+    pixels = refine(marked, 16)[:, None]
+    painted = method.features(image, second, visible)
+    assert torch.equal(painted, method.features(image.where(~pixels, noise), second, visible))
+    for other in ((image.where(pixels, noise), second), (image, second.roll(1, 3))):
+        assert not torch.allclose(painted, method.features(*other, visible))
+
+
+def test_the_authors_hide_176_of_196_patches():
+    encoder = make_encoder("croco_vit_tiny_patch16", image_size=224, options={"depth": 1})
+    assert CroCo(encoder, **LIGHT).mask.count == 176
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_it_takes_views_of_any_channels(channels):
+    method = CroCo(tiny("rotary_vit", channels=channels), **LIGHT)
+    assert method(batch_for(method))["image"].isfinite()
+
+
+@pytest.mark.slow
+def test_it_is_one_graph_to_a_compiler():
+    with get_context("spawn").Pool(1) as pool:  # a process in which shapes are not checked
+        pool.apply(compile_alike)
+
+
+def compile_alike():
+    method, batch = method_and_batch("rotary_vit", positions="rotary")
+    compiled = torch.compile(method, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(batch)["image"], method(batch)["image"])
+
+
+def test_without_a_second_view_it_says_how_to_come_by_one():
+    method, _ = method_and_batch()
+    with pytest.raises(ConfigurationError, match=r"--data.pairs.* two crops of one photograph"):
+        method.check({"image", "depth"})
+
+
+@pytest.mark.parametrize("options", [{"decoder_heads": 5}, {"decoder_depth": 0}])
+def test_a_decoder_that_is_none_is_refused(options):
+    with pytest.raises(ConfigurationError, match="a decoder of"):
+        CroCo(tiny("vit"), **LIGHT | options)
+
+
+def test_an_encoder_that_needs_all_patches_is_refused():
+    with pytest.raises(ConfigurationError, match="CroCo has the encoder see the visible patches"):
+        CroCo(tiny("swin"), **LIGHT)

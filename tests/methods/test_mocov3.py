@@ -106,6 +106,13 @@ def test_a_crop_is_its_own_best_key():
     assert method.contrast(own, own.roll(1, 0)) > 10 * best
 
 
+def test_cosines_are_compared_in_full_precision():
+    method, (queries, keys) = MoCoV3(tiny("vit"), **SMALL), torch.randn(2, 4, 16)
+    whole = method.contrast(queries, keys)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(method.contrast(queries, keys), whole)
+
+
 def test_one_image_has_nothing_to_be_told_from():
     method = MoCoV3(tiny("vit"), **SMALL)
     with pytest.raises(ConfigurationError, match="2 or more at once"):

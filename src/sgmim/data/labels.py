@@ -39,6 +39,6 @@ class Bounded(Derived):
         if known.numel() and not 0 <= (found := known.max().item()) < count:
             raise DataError(
                 f"{sample} has the number {found:g} in its {name}, but of {count} classes the last "
-                f"is {count - 1}: is it another number of classes (--task.{name}), or the number "
-                f"of what is not labeled (--data.hole.{name} {found:g})?"
+                f"is {count - 1}: are there more classes (--task.{name}, or its classes "
+                f"in --method.maps), or is that what is not labeled (--data.hole.{name} {found:g})?"
             )

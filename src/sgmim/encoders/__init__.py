@@ -43,9 +43,8 @@ def make_encoder(
 
     Args:
         name: timm's name of the backbone, or a paper's: {simmim,mae,multimae,croco}_vit_{tiny,
-            small,base,large}_patch16, mocov3_vit_{small,base}_patch16,
-            kamim_vit_{tiny,small,base,large}_patch16, or, with positions as in CroCo v2,
-            rotary_vit_{tiny,small,base}_patch16.
+            small,base,large}_patch16, mocov3_vit_{small,base}_patch16, or
+            {kamim,rotary}_vit_{tiny,small,base,large}_patch16 (rotary: positions as in CroCo v2).
         image_size: pixels a side, or down and across.
         window: patches a side of Swin's windows, one number or one a stage; by default the
             backbone's own, or the nearest that fits the image.

@@ -1,7 +1,9 @@
 """Checkpoints of others, read without running anything that they may contain."""
 
 import json
+import re
 from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +19,9 @@ from sgmim.errors import DataError
 WRAPPERS = ("model", "state_dict", "model_state_dict", "teacher", "student")
 
 
-class Settings(dict[str, Any]):
-    """What stands in for the settings that SimMIM keeps with its weights (yacs): data, inert."""
-
-
-# What may be in a file beside tensors: the settings that the authors trained with.
-ALLOWED: list[Any] = [Namespace, Settings, (Settings, "yacs.config.CfgNode")]
+# What may be in a file beside tensors: the settings that the authors trained with. SimMIM's are of
+# a class of yacs, a dictionary, and become a dictionary; nothing of yacs is asked for.
+ALLOWED: list[Any] = [Namespace, (OrderedDict, "yacs.config.CfgNode")]
 
 
 def contents(file: Path) -> tuple[dict[str, str], dict[Any, Any]]:
@@ -65,11 +64,18 @@ def unpickled(file: Path) -> dict[Any, Any]:
         with torch.serialization.safe_globals(ALLOWED):
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # what is torn, rotten or meant to harm fails in any way
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{file} is no checkpoint of tensors alone: {reason}") from error
+        raise DataError(f"{file} is no checkpoint of tensors alone: {_reason(error)}") from error
     if not isinstance(content, dict):
         raise DataError(f"{file} holds no tensors by name, but a {type(content).__name__}")
     return content
+
+
+def _reason(error: Exception) -> str:
+    """What torch has against a file, in one line: it says at length what else one could do."""
+    text = str(error).strip() or type(error).__name__
+    if at_heart := re.search(r"WeightsUnpickler error:\s*(\S[^\n]*)", text):
+        return at_heart[1].partition(" was not an allowed")[0]
+    return text.splitlines()[0]
 
 
 def tensors_of(content: dict[Any, Any], *, student: bool = False) -> dict[str, Tensor]:

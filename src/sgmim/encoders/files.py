@@ -131,6 +131,19 @@ def saved_options(path: Path | str, **changes: Any) -> dict[str, Any]:
     return {}
 
 
+def saved_normalization(path: Path | str) -> str:
+    """How images were normalized that the weights of a file were trained with; empty where nothing
+    tells."""
+    file = encoder_file(path)
+    header, state = contents(file)
+    if header.keys() >= BUILDS:
+        return header.get("normalization", "")
+    with suppress(DataError):
+        told = told_beside(file, state).get("normalization")
+        return told or convert(state).layout.normalization
+    return ""
+
+
 def encoder_file(path: Path | str) -> Path:
     file = Path(path)
     file = (

@@ -126,10 +126,10 @@ def _metadata(file: Path, report: LoadingReport) -> dict[str, Any]:
     with open(file, "rb") as opened:
         while block := opened.read(1 << 20):
             digest.update(block)
-    return {
+    told = {"normalization": report.normalization} if report.normalization else {}
+    return told | {
         "source": report.source,
         "license": report.license or UNKNOWN,
-        "normalization": report.normalization,
         "imported_from": file.name,
         "sha256": digest.hexdigest(),
         "report": str(report),

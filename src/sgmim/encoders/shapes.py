@@ -52,9 +52,11 @@ def described(converted: Converted, tensors: State, told: Mapping[str, Any]) -> 
 
 
 def _vit(state: State, told: Mapping[str, Any], family: str) -> dict[str, Any]:
+    if family == "croco_vit" and "pos_embed" not in state:  # the second version turns its tokens
+        family = "rotary_vit"
     plain = _plain(state, told, family or "vit")
     flags: dict[str, Any] = {}
-    if "cls_token" not in state and family != "croco_vit":
+    if "cls_token" not in state and family not in ("croco_vit", "rotary_vit"):
         flags |= {"class_token": False, "global_pool": ""}
     if "norm.weight" not in state and family != "multimae_vit":
         flags["final_norm"] = False
@@ -70,7 +72,7 @@ def _vit(state: State, told: Mapping[str, Any], family: str) -> dict[str, Any]:
         grid = _side(count - registers - ("cls_token" in state), "positions")
         plain["image_size"] = told.get("image_size") or grid * plain.pop("patch")
     else:
-        flags["pos_embed"] = "none"
+        flags |= {"pos_embed": "none"} if family != "rotary_vit" else {}
         plain["image_size"] = told.get("image_size") or 14 * plain.pop("patch")
     plain.pop("patch", None)
     return plain | {"options": plain["options"] | flags}

@@ -49,6 +49,8 @@ def load_into(
             where not a part was asked for, a tensor of the checkpoint is of no known part of its
             source, or of another shape than the encoder's. Or weights are not finite.
     """
+    if layout is None and encoder.backbone.state_dict().keys() & tensors_of(state).keys():
+        layout = recognized(tensors_of(state)) or TIMM  # a part of it, as of a file that is torn
     converted = convert(state, layout=layout, student=student)
     if folding.is_lossy(converted.state, encoder):
         _check_lossy(converted, encoder, allow_lossy)

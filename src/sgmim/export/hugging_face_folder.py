@@ -53,7 +53,12 @@ def converted(encoder: Encoder) -> Any:
     """
     import transformers
 
-    kind = MODELS[type(encoder.backbone)]
+    kind = MODELS.get(type(encoder.backbone))
+    if kind is None:
+        raise ConfigurationError(
+            f"transformers has no model that turns its tokens by their places, as {encoder.name} "
+            "does: take --to onnx, torch or sgmim instead"
+        )
     _check_windows(kind, encoder)
     made = getattr(transformers, kind)
     model = made(made.config_class(**settings(encoder))).eval()

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from sgmim.encoders import Encoder, HierarchicalEncoder
 from sgmim.encoders.named import NORMED
+from sgmim.encoders.rotary import RotaryViT
+from sgmim.errors import ConfigurationError
 from sgmim.export.card import Usage
 from sgmim.export.check import Pair, Size
 from sgmim.export.subject import Subject
@@ -23,6 +25,11 @@ features = model.forward_features(image)  # {shape}
 
 
 def write(subject: Subject, folder: Path) -> None:
+    if isinstance(subject.encoder.backbone, RotaryViT):
+        raise ConfigurationError(
+            f"timm itself has no {subject.encoder.name}, which is registered with it by sgmim "
+            "alone: take --to onnx, torch or sgmim instead"
+        )
     model = timm.create_model(plain_name(subject.encoder), **arguments(subject.encoder))
     model.load_state_dict(subject.encoder.backbone.state_dict())
     seen = {

@@ -1,5 +1,6 @@
 """A model as a program of torch.export (.pt2): torch alone runs it, on batches of any number."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,9 @@ def traceable() -> Iterator[None]:
 
 def pairs(subject: Subject, folder: Path) -> Iterator[Pair]:
     for name, program in programs(subject).items():
-        opened = torch.export.load(folder / f"{name}.pt2").module()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that its bytes, which nobody writes to, are read-only
+            opened = torch.export.load(folder / f"{name}.pt2").module()
         yield from compared(name, subject, program, opened)
 
 

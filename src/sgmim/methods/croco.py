@@ -24,11 +24,10 @@ from jaxtyping import Float, Int
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from sgmim.decoder import NORM, begin
+from sgmim.decoder import NORM, begin, check
 from sgmim.encoders.base import Encoder
 from sgmim.encoders.plain import PlainEncoder, leaving_out
 from sgmim.encoders.rotary import RotaryAttention, RotaryCrossAttention, Turns, turns
-from sgmim.errors import ConfigurationError
 from sgmim.layers import image_of_pixels, patches_of_pixels, sincos, take
 from sgmim.losses import painted_mse
 from sgmim.masking import RandomMask, keys, only
@@ -141,11 +140,7 @@ class Decoder(nn.Module):
 
     def __init__(self, encoder: PlainEncoder, depth: int, width: int, heads: int, rotary: bool):
         super().__init__()
-        if min(depth, width, heads) < 1 or width % heads:
-            raise ConfigurationError(
-                f"a decoder of {depth} blocks, {width} channels and {heads} heads is none: each is "
-                "1 or more, and the heads divide the channels"
-            )
+        check(depth, width, heads)
         self.enter = nn.Linear(encoder.dim, width)
         self.token = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))

@@ -115,11 +115,11 @@ class DINO(Objective):
             said: the student's logits of all crops, image and view first.
             taught: the teacher's of these two.
         """
-        guesses = [F.log_softmax(logits.float() / self.temperature, dim=1) for logits in said]
+        guesses = [F.log_softmax(logits / self.temperature, dim=1) for logits in said]
         everything = reduce(torch.add, guesses)
         surprise = torch.zeros((), device=everything.device)
         for logits, own in zip(taught, guesses, strict=False):
-            sure = ((logits.float() - self.center) / self.sharpness).softmax(dim=1)
+            sure = ((logits - self.center) / self.sharpness).softmax(dim=1)
             surprise = surprise - (sure * (everything - own)).sum(dim=1).mean()
         self._recenter(torch.cat(taught))
         return surprise / (len(taught) * (len(guesses) - 1))
@@ -127,7 +127,7 @@ class DINO(Objective):
     @torch.no_grad()
     def _recenter(self, taught: Float[Tensor, "n k"]) -> None:
         if self.training:
-            found = joint.mean(taught.float().mean(dim=0))
+            found = joint.mean(taught.mean(dim=0))
             self.center.lerp_(found, 1 - self.center_momentum)
 
     def at(self, moment: Moment) -> dict[str, float]:
@@ -181,4 +181,6 @@ class Head(nn.Module):
         prototypes = self.prototypes.weight
         if thawed is not None:
             prototypes = prototypes.detach() + thawed * (prototypes - prototypes.detach())
-        return F.linear(F.normalize(self.mlp(summary), dim=1), F.normalize(prototypes, dim=1))
+        found = self.mlp(summary).float()
+        with torch.autocast(found.device.type, enabled=False):  # bf16 has two digits for a cosine
+            return F.linear(F.normalize(found, dim=1), F.normalize(prototypes, dim=1))

@@ -106,7 +106,9 @@ class MoCoV3(Objective):
         """Surprise at the key that is a query's own, among those of all processes (algorithm 1)."""
         queries, keys = F.normalize(queries.float(), dim=1), F.normalize(keys.float(), dim=1)
         own = torch.arange(len(queries), device=queries.device) + joint.first_row(queries)
-        surprise = F.cross_entropy(queries @ keys.T / self.temperature, own)
+        with torch.autocast(queries.device.type, enabled=False):  # bf16 has two digits for a cosine
+            cosines = queries @ keys.T
+        surprise = F.cross_entropy(cosines / self.temperature, own)
         return 2 * self.temperature * surprise
 
     def begin(self, moment: Moment) -> None:

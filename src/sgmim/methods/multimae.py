@@ -82,7 +82,7 @@ class MultiMAE(Objective):
         if positions == "sincos":
             self.encoder.fix_positions(rows_first=True)
         told = {"depth": MapOptions()} if maps is None else maps
-        if unfit := [name for name in told if name in NOT_MAPS]:
+        if unfit := [name for name in told if name in NOT_MAPS or "." in name]:
             raise ConfigurationError(f"{unfit[0]!r} is no map that can be shown beside the image")
         image = Modality.of_image(encoder, weight=image_weight)
         scaled = Modality.of_image(encoder, weight=normalized_weight, normalized=True)

@@ -14,6 +14,7 @@ RUN = Layout(
     signs=(r"encoder\.backbone\.patch_embed\.",),
     prefix=r"encoder\.backbone\.",
     parts={r"(?!encoder\.)": "what is the method's own"},
+    normalization="",
 )
 
 TIMM = Layout(
@@ -23,6 +24,7 @@ TIMM = Layout(
     parts=INDICES
     | {r"head(_dist)?\.": "classifier", r"mask_token$": "mask token", r"attn_pool\.": "pooling"},
     names=((r"^fc_norm\.", "norm."),),
+    normalization="",
 )
 
 # The first that fits is taken: those that ask for more come before those that ask for less.

@@ -9,6 +9,7 @@ from sgmim.encoders.layouts.layout import INDICES, MERGING, Layout, State
 
 # Theirs -> timm's. Version 5 has names of its own.
 COMMON = (
+    (r"^(encoder\.relative|shared)_position_bias\.", "rel_pos_bias."),
     (r"^(encoder\.)?layers?\.(?=\d+\.(?!blocks|downsample))", "blocks."),
     (r"^encoder\.(?=layers\.)", ""),
     MERGING,
@@ -29,7 +30,6 @@ COMMON = (
     (r"\.layernorm_before\.", ".norm1."),
     (r"\.layernorm_after\.", ".norm2."),
     (r"\.lambda_([12])$", r".gamma_\1"),
-    (r"^(encoder\.relative|shared)_position_bias\.", "rel_pos_bias."),
     (r"^(pooler\.)?layernorm\.", "norm."),
 )
 REST = INDICES | {
@@ -81,7 +81,7 @@ VIT_PAINTS = _layout(
 VIT = _layout(
     "transformers' ViT", "", (rf"(vit\.)?{PATCHES}", rf"(vit\.)?(encoder\.)?{BLOCK}"),
     r"(vit\.)?(?=embeddings\.|encoder\.|layers\.|layernorm\.)",
-    not_signs=(r".*lambda_1$",), family="kamim_vit",
+    not_signs=(r".*lambda_1$",), normalization="", family="kamim_vit",
 )  # fmt: skip
 BEIT = _layout(
     "transformers' BEiT", "MIT",

@@ -14,9 +14,9 @@ State = dict[str, Tensor]
 # theirs as a pattern -> timm's, or what makes it of the match; one after the other
 Names = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
-# What Swins keep beside their weights and every Swin makes anew. No parameter is called so.
+# What Swins keep beside their weights, and make anew for any size. No parameter is called so.
 BUFFERS = r".*\b(relative_position_index|relative_coords_table|attn_mask)$"
-INDICES = {BUFFERS: "index of positions, made anew"}
+INDICES = {BUFFERS: "indices of positions"}
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Layout:
     names: Names = ()
     finish: Callable[[State], State] = lambda state: state  # what more than a name has to change
     is_it: Callable[[State], bool] = lambda state: True  # told by what the tensors hold
-    normalization: str = "imagenet"  # of the images that it was trained with
+    normalization: str = "imagenet"  # of the images it was trained with; empty where not told
     family: str = ""  # the encoder it is of, where tensors do not tell (encoders/inference.py)
 
     def fits(self, state: State) -> bool:

@@ -11,8 +11,8 @@ from sgmim.errors import ConfigurationError
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that says what it lacks; over the images of all processes of a run on GPUs, as
-    mmsegmentation trains its heads (see distributed.parallel.synchronize)."""
+    """Batch norm that says what it lacks; over the images of all processes, as mmsegmentation
+    trains its heads (see distributed.parallel.synchronize)."""
 
     synchronized: ClassVar[bool] = True
 
