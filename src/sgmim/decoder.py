@@ -7,6 +7,7 @@ Are Scalable Vision Learners" (He et al., 2022), section 3.
                                each at its place, sine and cosine
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, cast
 
@@ -27,8 +28,8 @@ class Decoder(nn.Module):
     """Features of the hidden patches, from tokens of the others: a small ViT, used in pre-training
     alone.
 
-    Attention does not mind the order of tokens, so none are put back in theirs: hidden patches
-    come last, and no others are finished.
+    Attention does not mind the order of tokens, so none are put back in theirs: hidden patches come
+    last, and the last block finishes no others.
 
     Args:
         encoder: whose tokens it is given.
@@ -60,30 +61,32 @@ class Decoder(nn.Module):
         seen: Int[Tensor, "b m"],
         hidden: Int[Tensor, "b n"],
     ) -> Float[Tensor, "b n w"]:
-        """Features of hidden patches; see `mix`."""
-        return self.norm(self.mix(tokens, seen, hidden)[:, -hidden.shape[1] :])
+        """Features of hidden patches.
 
-    def mix(
+        Args:
+            tokens: the encoder's, class and register tokens first.
+            seen: the places of the others, row by row.
+            hidden: the places of the patches that the encoder was not given.
+        """
+        x = self.placed(tokens, seen, hidden)
+        *blocks, last = cast(Iterable[Any], self.blocks)
+        for block in blocks:
+            x = block(x)
+        x = (x + last.attn(last.norm1(x)))[:, -hidden.shape[1] :]
+        return self.norm(x + last.mlp(last.norm2(x)))
+
+    def placed(
         self,
         tokens: Float[Tensor, "b k d"],
         seen: Int[Tensor, "b m"],
         hidden: Int[Tensor, "b n"],
     ) -> Float[Tensor, "b j w"]:
-        """What all blocks make of class and register tokens, seen patches and hidden ones, in this
-        order.
-
-        Args:
-            tokens: the encoder's, class and register tokens first; these have no place.
-            seen: the places of the others, row by row.
-            hidden: the places of the patches that the encoder was not given.
-        """
+        """What the first block is given: class and register tokens, which have no place, seen
+        patches and hidden ones, in this order."""
         known = self.enter(tokens)
         placeless = tokens.shape[1] - seen.shape[1]
         known = known + F.pad(self.places[seen], (0, 0, placeless, 0))
-        x = torch.cat([known, (self.token + self.places[hidden]).to(known.dtype)], dim=1)
-        for block in self.blocks:
-            x = block(x)
-        return x
+        return torch.cat([known, (self.token + self.places[hidden]).to(known.dtype)], dim=1)
 
 
 def check(depth: int, width: int, heads: int) -> None:

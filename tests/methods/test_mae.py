@@ -53,8 +53,11 @@ def test_features_and_what_is_painted_are_the_authors():
     shuffled = io["ids_restore"].gather(1, seen)  # where theirs has what we see
     close(known[:, :1], io["latent"][:, :1])
     close(known[:, 1:], take(io["latent"][:, 1:], shuffled))
-    mixed = method.head(method.decoder.norm(method.decoder.mix(known, seen, hidden)))
-    painted = tokens(spread(mixed[:, 1:], torch.cat([seen, hidden], dim=1), (4, 4)))
+    every = method.decoder.placed(known, seen, hidden)
+    for block in method.decoder.blocks:
+        every = block(every)
+    every = method.head(method.decoder.norm(every))
+    painted = tokens(spread(every[:, 1:], torch.cat([seen, hidden], dim=1), (4, 4)))
     close(painted, io["pred"])
     close(method.painted(io["imgs"], seen, hidden), take(io["pred"], hidden))
     close(image_of_pixels(painted, (4, 4), 16), io["unpatchified_pred"])
