@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 from torch.testing import assert_close
 
 import sgmim
@@ -48,8 +49,6 @@ def shelf(tmp_path, monkeypatch):
 
 def fine_tuned(folder):
     """A run of 'sgmim finetune depth', without the run."""
-    from safetensors.torch import save_file
-
     torch.manual_seed(0)
     task = DepthEstimation(tiny("vit", (32, 32)), LinearHead, max_depth=7.0).eval()
     folder.mkdir()
@@ -72,11 +71,14 @@ def fine_tuned(folder):
     return folder
 
 
-def test_an_encoder_comes_back_from_the_hub_as_it_was(shelf, tmp_path):
+def test_an_encoder_comes_back_and_nothing_but_weights_and_texts_is_fetched(shelf, tmp_path):
     run = kept("vit", tmp_path / "run")
     address = sgmim.push_to_hub(run, "me/vit")
-    assert address == "https://huggingface.co/me/vit" and shelf[1] == [("create", "me/vit", True)]
+    assert address == "https://huggingface.co/me/vit"
     again = sgmim.from_pretrained("me/vit", revision="main")
+    created, (_, _, revision, patterns) = shelf[1]
+    assert created == ("create", "me/vit", True) and revision == "main"
+    assert {Path(pattern).suffix for pattern in patterns} == {".safetensors", ".yaml", ".md"}
     assert isinstance(again, Encoder) and not again.training
     image, ours = features(open_subject(run))
     with torch.no_grad():
@@ -109,13 +111,6 @@ def test_what_is_saved_in_a_folder_is_opened_from_there(tmp_path):
     assert report.share == 1
 
 
-def test_only_weights_settings_and_texts_are_fetched(shelf, tmp_path):
-    sgmim.push_to_hub(kept("vit", tmp_path / "run"), "me/vit")
-    sgmim.from_pretrained("me/vit")
-    *_, (_, _, _, patterns) = shelf[1]
-    assert {Path(pattern).suffix for pattern in patterns} == {".safetensors", ".yaml", ".md"}
-
-
 def test_nothing_is_pushed_of_which_nobody_knows_whose_it_is(shelf, tmp_path):
     run = kept("vit", tmp_path / "run", header={"license": ""})
     with pytest.raises(ConfigurationError, match="give --license"):
@@ -139,6 +134,13 @@ def test_a_name_that_is_none_is_refused():
         sgmim.from_pretrained("no/such/folder/at all")
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    sgmim.save_pretrained(fine_tuned(folder / "run"), folder / "it")
+    return folder / "it"
+
+
 @pytest.mark.parametrize(
     "changed, said",
     [
@@ -148,8 +150,8 @@ def test_a_name_that_is_none_is_refused():
         ({"head": {"name": "os.system"}}, "no head"),
     ],
 )
-def test_a_configuration_from_elsewhere_opens_and_runs_nothing_else(changed, said, tmp_path):
-    sgmim.save_pretrained(fine_tuned(tmp_path / "run"), tmp_path / "it")
+def test_a_configuration_from_elsewhere_opens_and_runs_nothing_else(changed, said, saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "it")
     path = tmp_path / "it" / CONFIG
     config = yaml.safe_load(path.read_text())
     for part, values in changed.items():

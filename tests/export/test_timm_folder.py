@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from exports import cases, features, leaving
 from sgmim.encoders import make_encoder
 from sgmim.encoders.files import save_encoder
-from sgmim.export import export
+from sgmim.export import export, timm_folder
 from sgmim.export.subject import open_subject
 
 
@@ -71,3 +71,13 @@ def test_encoders_of_all_kinds_can_leave(name, options, tmp_path):
     encoder = make_encoder(name, image_size=64, options=shape, **options)
     save_encoder(encoder, tmp_path, normalization="imagenet")
     assert export(open_subject(tmp_path), "timm", tmp_path / "timm").largest < 1e-4
+
+
+@pytest.mark.parametrize("said, told", [("", "unknown"), ("CC BY-NC 4.0", "cc-by-nc-4.0")])
+def test_the_license_is_that_of_the_weights_not_of_those_timm_has_by_that_name(
+    said, told, tmp_path
+):
+    subject = leaving("vit", tmp_path, header={"license": said})
+    timm_folder.write(subject, tmp_path / "timm")
+    config = json.loads((tmp_path / "timm" / "config.json").read_text())["pretrained_cfg"]
+    assert config["license"] == told and config["tag"] == "sgmim"

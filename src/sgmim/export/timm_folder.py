@@ -13,7 +13,7 @@ from torch import Tensor
 from sgmim.encoders import Encoder, HierarchicalEncoder
 from sgmim.encoders.named import NORMED
 from sgmim.errors import ConfigurationError
-from sgmim.export.card import Usage
+from sgmim.export.card import Usage, license_id
 from sgmim.export.check import Pair, Size
 from sgmim.export.subject import Subject
 
@@ -34,11 +34,12 @@ def write(subject: Subject, folder: Path) -> None:
         "crop_pct": 1.0,
         "crop_mode": "squash",  # the whole image in the encoder's size, as it is evaluated here
     }
-    about = {"tag": "sgmim", "license": subject.header.get("license") or None}
+    # else timm would tell the license of its own weights of that name
+    about = {"tag": "sgmim", "license": license_id(subject.header.get("license", ""))}
     save_for_hf(
         model,
         str(folder),
-        model_config={"pretrained_cfg": {k: v for k, v in about.items() if v}},
+        model_config={"pretrained_cfg": about},
         safe_serialization=True,
         data_config={"input_size": (subject.encoder.channels, *subject.encoder.image_size)} | seen,
     )
