@@ -124,6 +124,8 @@ def _timm_name(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]
 def _bare(name: str, options: dict[str, Any]) -> Encoder:
     """The encoder in timm's own size, without weights: what it is made of, at no cost."""
     shape = {key: value for key, value in options.items() if key != "pretrained_cfg_overlay"}
+    if shape.get("class_token") is False:
+        shape |= {"global_pool": ""}  # what it is built with; timm would ask for the token
     try:
         with torch.device("meta"):
             bare = timm.create_model(name, num_classes=0, **shape)
