@@ -30,7 +30,8 @@ def folded(state: State, encoder: Encoder) -> tuple[State, list[str]]:
         for kind in ("weight", "bias"):
             layer = f"{block}.{SCALED[gamma]}.{kind}"
             if layer in state:
-                state[layer] = (state[layer].T * scale).T  # by rows, of which each is an output
+                rows = scale if kind == "bias" else scale[:, None]  # each of them is an output
+                state[layer] = state[layer] * rows
     for query in [name for name in state if name.endswith(".q_bias")]:
         value = query.replace("q_bias", "v_bias")
         q, v = state.pop(query), state.pop(value)

@@ -51,7 +51,7 @@ def plain_name(encoder: Encoder) -> str:
     normed = NORMED.get(encoder.name)
     if not type(encoder.backbone).__module__.startswith("timm."):
         raise ConfigurationError(
-            f"timm has no model like {encoder.name}: take --to onnx, torch or sgmim instead"
+            f"timm has no model like {encoder.name}; take --to onnx or torch instead"
         )
     return normed.base if normed else encoder.name
 
