@@ -16,6 +16,7 @@ MAE = ["mae_vit_base_1600ep", "mae_vit_base_800ep"]
 VISIBLE = "sgmim_visible_vit_base_800ep"
 WITHOUT = {  # of SG-MIM's options: what the visible patches leave no choice about
     "method.guidance_mask", "method.hidden_context",
+    "method.target_window",
 }  # fmt: skip
 
 

@@ -70,5 +70,5 @@ def test_it_leaves_for_what_needs_no_name_of_it(tmp_path):
     save_encoder(tiny("rotary_vit", (64, 64)), tmp_path, normalization="half")
     subject = open_subject(tmp_path)
     for form in (timm_folder, hugging_face_folder):
-        with pytest.raises(ConfigurationError, match="no model like rotary.*; take --to onnx"):
+        with pytest.raises(ConfigurationError, match=r"no model like rotary.*; take --to onnx"):
             form.write(subject, tmp_path / "there")
