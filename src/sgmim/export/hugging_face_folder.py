@@ -20,7 +20,7 @@ from sgmim.export.card import Usage
 from sgmim.export.check import Pair, Size
 from sgmim.export.hugging_face_names import MODELS, parted, settings, timm_name
 from sgmim.export.subject import Subject
-from sgmim.export.timm_folder import as_map, windowed_sizes, windows_of
+from sgmim.export.timm_folder import as_map, windowed_sizes
 
 INSTEAD = "take --to timm, onnx or torch instead"
 ELSEWHERE = "take --to onnx or torch instead"  # what timm has not, either
@@ -129,7 +129,7 @@ def pairs(subject: Subject, folder: Path) -> Iterator[Pair]:
     if subject.task:
         yield from own_folder.pairs(subject, folder)
         return
-    for shown in subject.shown(other_sizes(subject.encoder), **windows_of(subject.encoder)):
+    for shown in subject.shown(other_sizes(subject.encoder), **_window(subject.encoder)):
         encoder, image = shown
         with torch.no_grad(), quiet():
             tokens = _said(folder, image, resized=encoder is not subject.encoder)
@@ -137,6 +137,13 @@ def pairs(subject: Subject, folder: Path) -> Iterator[Pair]:
             tokens = tokens.unflatten(1, encoder.grid)
         with torch.no_grad():
             yield Pair("features", image, shown.features(), as_map(encoder, tokens))
+
+
+def _window(encoder: Encoder) -> dict[str, Any]:
+    """The keyword of load_encoder for the one window of theirs, for images of another size."""
+    if not isinstance(encoder, HierarchicalEncoder):
+        return {}
+    return {"window": max(max(pair) for pair in encoder.windows)}
 
 
 def _said(folder: Path, image: Tensor, resized: bool) -> Tensor:
