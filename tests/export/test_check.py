@@ -90,7 +90,7 @@ def test_without_a_normalization_nobody_could_use_it(tmp_path):
 
 def test_a_license_that_is_known_cannot_be_changed(tmp_path):
     kept("vit", tmp_path, header={"license": "CC BY-NC 4.0"})
-    assert open_subject(tmp_path, license="cc by-nc 4.0").header["license"]
+    assert open_subject(tmp_path, license="cc-by-nc-4.0").header["license"]
     kept("vit", tmp_path / "other", header={"license": "unknown: its source has none"})
     assert open_subject(tmp_path / "other", license="mit").header["license"] == "mit"
     with pytest.raises(ConfigurationError, match=r"under 'CC BY-NC 4\.0'"):

@@ -47,7 +47,8 @@ def described(converted: Converted, tensors: State, told: Mapping[str, Any]) -> 
     except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise DataError(
             f"these weights of {converted.source} do not tell which encoder they are of "
-            f"({str(error).partition(chr(10))[0]}): name it by --encoder"
+            f"({str(error).partition(chr(10))[0]}): tell it by --heads or --window, or name it by"
+            " --encoder"
         ) from error
 
 

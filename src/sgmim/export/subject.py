@@ -1,6 +1,7 @@
 """What is exported: the encoder of a run and, where it was fine-tuned, its task."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,11 +175,16 @@ def open_subject(
 
 def _licensed(header: dict[str, str], license: str | None) -> dict[str, str]:
     said = header.get("license", "")
-    if license and not is_unknown(said) and license.lower() != said.lower():
+    if license and not is_unknown(said) and _plain(license) != _plain(said):
         raise ConfigurationError(
             f"these weights are under {said!r}: what is made of them cannot be given {license!r}"
         )
     return header | {"license": license or said}
+
+
+def _plain(license: str) -> str:
+    """The same for "CC BY-NC 4.0" and "cc-by-nc-4.0"."""
+    return re.sub(r"[^a-z0-9]", "", license.lower())
 
 
 def is_unknown(license: str) -> bool:
