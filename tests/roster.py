@@ -1,5 +1,7 @@
 """Every method there is, in every form that computes something else."""
 
+import pytest
+
 from conftest import TINY, tiny
 from sgmim.methods.croco import CroCo
 from sgmim.methods.dino import DINO
@@ -72,6 +74,18 @@ def made(form, encoder, **options):
 def pairs(encoders=tuple(TINY), forms=tuple(FORMS)):
     """The forms with every encoder that they take."""
     return [(form, one) for form in forms for one in encoders if one in _taken_by(form)]
+
+
+def params(pairs):
+    """Pairs as pytest wants them: of a method's further forms, some encoders only by name."""
+    return [
+        pytest.param(pair, id=", ".join(pair), marks=[pytest.mark.slow] * _is_further(*pair))
+        for pair in pairs
+    ]
+
+
+def _is_further(form, encoder):
+    return form not in METHODS and encoder not in ("vit", "swin")
 
 
 def _taken_by(form):

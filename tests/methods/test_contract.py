@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from conftest import batch_for
-from roster import FORMS, JOINT, METHODS, made, pairs
+from roster import FORMS, JOINT, METHODS, made, pairs, params
 from toys import trained
 
 PAINTERS = [pair for pair in pairs() if FORMS[pair[0]][0] not in JOINT]
@@ -16,8 +16,8 @@ def method(request):
     return made(*request.param)
 
 
-every = pytest.mark.parametrize("method", pairs(), ids=", ".join, indirect=True)
-painting = pytest.mark.parametrize("method", PAINTERS, ids=", ".join, indirect=True)
+every = pytest.mark.parametrize("method", params(pairs()), indirect=True)
+painting = pytest.mark.parametrize("method", params(PAINTERS), indirect=True)
 
 
 @every
@@ -69,7 +69,7 @@ def test_nothing_it_paints_depends_on_image_patches_that_are_hidden(method):
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("method", pairs(["vit"], METHODS), ids=", ".join, indirect=True)
+@pytest.mark.parametrize("method", params(pairs(["vit"], METHODS)), indirect=True)
 def test_the_pictures_of_crops_are_whole_too(method):
     batch = batch_for(method)
     for picture in method.eval().pictures(batch).values():
