@@ -3,7 +3,7 @@
 runs/NAME/
   config.yaml            every option, as it was resolved; itself a recipe
   log.jsonl              one line every so many steps
-  report.html            all of it to look at, rewritten as it goes on (analysis/live.py)
+  report.html            all of it to look at, rewritten as it goes on (reports/live.py)
   pictures/              what the model paints
   checkpoints/           to go on from
   encoder.safetensors    what is taken away
@@ -21,8 +21,6 @@ import torch
 from torch.optim import Optimizer
 
 from sgmim import capture, distributed, training
-from sgmim.analysis import live
-from sgmim.analysis.live import write_sheet
 from sgmim.checkpoint import sharded
 from sgmim.checkpoint.saving import Saving
 from sgmim.data.batches import Batches
@@ -34,6 +32,8 @@ from sgmim.files import sweep, write_bytes, write_text
 from sgmim.log import Log, progress
 from sgmim.objective import Batch, Moment, Objective
 from sgmim.plan import Plan
+from sgmim.reports import live
+from sgmim.reports.live import write_sheet
 from sgmim.signals import listening
 from sgmim.training import DivergedError
 

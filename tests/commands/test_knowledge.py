@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from sgmim import progress
-from sgmim.analysis.previews import preview
 from sgmim.data.images import Images
 from sgmim.knowledge.edges import edges
 from sgmim.knowledge.maps import make
+from sgmim.reports.previews import preview
 from shell import files, photographs, sgmim
 
 

@@ -3,10 +3,10 @@ import pytest
 from PIL import Image
 
 import sgmim as package
-from sgmim.analysis import predictions
 from sgmim.commands.predict import note
 from sgmim.data.stored import read_map, read_note
 from sgmim.errors import ConfigurationError
+from sgmim.reports import predictions
 from shell import ENCODER, FEW, SCENES, TINY, files, photographs, sgmim
 from test_point_clouds import parsed
 from trees import camvid
@@ -135,7 +135,7 @@ def test_predictions_go_on_where_they_were_stopped(depth, tmp_path, photos, caps
     everything = "--write=colors,overlay,sheet,points"
     assert predict(depth, photos, whole, everything) == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sgmim.analysis.predictions.sheet", _interrupt)
+        patch.setattr("sgmim.reports.predictions.sheet", _interrupt)
         assert predict(depth, photos, out, everything) == 130
     assert predict(depth, photos, out) == 0
     assert predict(depth, photos, out, everything) == 0

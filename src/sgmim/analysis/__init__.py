@@ -1,0 +1,1 @@
+"""What an encoder has learnt: one question, one file (`sgmim analyze NAME RUN...`)."""

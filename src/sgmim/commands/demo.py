@@ -18,10 +18,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from time import perf_counter
 
-from sgmim.analysis import page
 from sgmim.errors import DataError
 from sgmim.files import write_text
 from sgmim.options import Parser
+from sgmim.reports import page
 from sgmim.runs import OBJECTIVE
 
 RUNNING: set[subprocess.Popen] = set()

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any, cast
 
 from sgmim import contamination, distributed, protocols, scores
-from sgmim.analysis.live import Live
 from sgmim.assembly import Run, prepare
 from sgmim.data.images import Source
 from sgmim.evaluation import checked, evaluate
 from sgmim.inference import Inference
 from sgmim.objective import Objective, Task
+from sgmim.reports.live import Live
 from sgmim.sources import make_source
 
 DEFAULTS = {"test.scenes": 0, "test.scene_seed": 1, "test.split": "test"}

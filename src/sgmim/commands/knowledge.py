@@ -16,7 +16,6 @@ from time import perf_counter
 from typing import Any
 
 from sgmim import distributed
-from sgmim.analysis.previews import preview
 from sgmim.data.decoding import MAX_PIXELS
 from sgmim.data.images import Images
 from sgmim.errors import ConfigurationError, DataError
@@ -26,6 +25,7 @@ from sgmim.knowledge.maps import Made, make
 from sgmim.knowledge.maps.claiming import BROKEN, CONSTANT
 from sgmim.options import Parser, arguments, contents, find
 from sgmim.progress import progress
+from sgmim.reports.previews import preview
 
 PREVIEW = ".preview.png"  # hidden, so that it is no map of an image called "preview"
 SHOWN = 20  # broken images that are named

@@ -25,7 +25,6 @@ from typing import BinaryIO, cast
 from PIL import Image
 from torch import Tensor
 
-from sgmim.analysis.predictions import ClassDrawing, DepthDrawing
 from sgmim.data.images import Images
 from sgmim.data.listing import stem
 from sgmim.data.png import is_whole
@@ -39,6 +38,7 @@ from sgmim.options import Parser
 from sgmim.pinhole import Lens
 from sgmim.point_clouds import as_ply, cloud
 from sgmim.prediction import Predictor, load_task
+from sgmim.reports.predictions import ClassDrawing, DepthDrawing
 from sgmim.tasks.depth import DepthEstimation
 
 PICTURES = ("colors", "overlay", "sheet")

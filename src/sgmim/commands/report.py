@@ -8,11 +8,11 @@ The page of one run is RUN/report.html, as the run itself writes it; of several,
 from collections.abc import Sequence
 from pathlib import Path
 
-from sgmim.analysis import comparison, report
-from sgmim.analysis.history import History
 from sgmim.errors import FileError
 from sgmim.files import write_text
 from sgmim.options import Parser
+from sgmim.reports import comparison, report
+from sgmim.reports.history import History
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -6,13 +6,13 @@ from time import perf_counter
 
 import numpy as np
 
-from sgmim.analysis.environment import GIB
-from sgmim.analysis.history import History
 from sgmim.data.images import Sample
 from sgmim.data.processes import cores
 from sgmim.doctor.machine import Finding, free_shared_memory
 from sgmim.doctor.patient import Patient
 from sgmim.errors import DataError
+from sgmim.reports.environment import GIB
+from sgmim.reports.history import History
 
 MEASURED = 3.0  # seconds of reading images
 AHEAD = 2  # batches that a loading process holds ready: torch's prefetch_factor

@@ -9,12 +9,12 @@ from time import perf_counter
 import torch
 
 from sgmim import memory
-from sgmim.analysis.environment import GIB
 from sgmim.checkpoint import sharded
 from sgmim.doctor.feeding import data
 from sgmim.doctor.machine import Finding
 from sgmim.doctor.patient import Patient
 from sgmim.errors import DataError
+from sgmim.reports.environment import GIB
 
 MIB = 2**20
 WRITTEN = 64 * MIB  # to measure a disk by

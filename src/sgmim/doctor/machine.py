@@ -14,9 +14,9 @@ import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from sgmim.analysis.environment import GIB, gpu, installed, processor, threads
 from sgmim.data.processes import cores
 from sgmim.precision import faster_in_bf16
+from sgmim.reports.environment import GIB, gpu, installed, processor, threads
 
 FILES = 4096  # open files that a process with loading processes is well off with
 OLDEST_GPU = (7, 0)  # of compute capability, that torch's present builds and tensor cores ask for

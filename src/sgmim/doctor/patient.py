@@ -9,7 +9,6 @@ from pathlib import Path
 import yaml
 from jsonargparse import Namespace
 
-from sgmim.analysis.history import History
 from sgmim.data.batches import Batches
 from sgmim.data.images import Source
 from sgmim.encoders import make_encoder
@@ -18,6 +17,7 @@ from sgmim.finished import ROOMS
 from sgmim.objective import Objective
 from sgmim.options import arguments, build, recipe_path
 from sgmim.plan import Plan
+from sgmim.reports.history import History
 from sgmim.request import read
 from sgmim.sources import NO_DATA, completed, make_source
 

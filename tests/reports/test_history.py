@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from folders import BEGAN, rows, run_folder, start, write_log, write_starts
-from sgmim.analysis.history import History
+from sgmim.reports.history import History
 
 
 def test_reading_a_log_as_it_grows_gives_what_reading_it_at_once_gives(tmp_path):
@@ -68,7 +68,7 @@ def run(tmp_path):
 
 
 def at(monkeypatch, seconds):
-    monkeypatch.setattr("sgmim.analysis.history.time", lambda: BEGAN + seconds)
+    monkeypatch.setattr("sgmim.reports.history.time", lambda: BEGAN + seconds)
 
 
 def test_a_run_is_running_while_it_writes_and_counts_as_stopped_after_a_silence(run, monkeypatch):

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from sgmim.analysis import page
-from sgmim.analysis.curves import Curve, Scale, chart, compact
-from sgmim.analysis.history import History, Status
+from sgmim.reports import page
+from sgmim.reports.curves import Curve, Scale, chart, compact
+from sgmim.reports.history import History, Status
 
 REPORT = "report.html"
 SHEETS = 8  # on a page; of more, the first, the last, and evenly spread ones between

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from sgmim.analysis.pictures import HOLE, colorize, sheet, tile_size, value_ranges, wrapped
 from sgmim.errors import DataError
+from sgmim.reports.pictures import HOLE, colorize, sheet, tile_size, value_ranges, wrapped
 
 
 def pictures(rows=2, size=64):

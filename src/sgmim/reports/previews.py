@@ -7,13 +7,13 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor, stack
 
-from sgmim.analysis.pictures import sheet
 from sgmim.data.geometry import center_crop, cut
 from sgmim.data.images import Images
 from sgmim.data.listing import stem
 from sgmim.data.stored import Note, read_map, read_note
 from sgmim.errors import DataError
 from sgmim.pinhole import as_colors
+from sgmim.reports.pictures import sheet
 
 SIZE = (192, 256)  # of a tile, pixels
 MOVED_AS = {"class": "classes", "points": "fast"}  # maps of a kind, see geometry.RULES

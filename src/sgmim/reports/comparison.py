@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from sgmim.analysis import page
-from sgmim.analysis.history import History
-from sgmim.analysis.report import LATELY, captioned, charts, lately
+from sgmim.reports import page
+from sgmim.reports.history import History
+from sgmim.reports.report import LATELY, captioned, charts, lately
 
 
 def of_runs(runs: Sequence[History]) -> str:

@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 
-from sgmim.analysis.pictures import PAPER, colorize
-from sgmim.analysis.predictions import TILE, ClassDrawing, DepthDrawing, with_legend
 from sgmim.palette import palette
+from sgmim.reports.pictures import PAPER, colorize
+from sgmim.reports.predictions import TILE, ClassDrawing, DepthDrawing, with_legend
 
 IMAGE = torch.rand(3, 30, 40, generator=torch.Generator())
 DEPTH = torch.linspace(1, 9, 1200).view(1, 30, 40)

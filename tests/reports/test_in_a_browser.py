@@ -5,8 +5,8 @@ import pytest
 
 from browser import look
 from folders import rows, run_folder, start, write_log, write_starts
-from sgmim.analysis import comparison, report
-from sgmim.analysis.history import History
+from sgmim.reports import comparison, report
+from sgmim.reports.history import History
 
 
 @pytest.fixture(scope="module")

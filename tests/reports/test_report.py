@@ -8,8 +8,8 @@ from time import perf_counter
 import pytest
 
 from folders import rows, run_folder, start, write_log, write_starts
-from sgmim.analysis import comparison, report
-from sgmim.analysis.history import History
+from sgmim.reports import comparison, report
+from sgmim.reports.history import History
 from shell import sgmim
 
 

@@ -7,7 +7,9 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from sgmim.analysis.pictures import (
+from sgmim.data.geometry import Crop, cut
+from sgmim.palette import class_colors, palette
+from sgmim.reports.pictures import (
     GAP,
     INK,
     PAPER,
@@ -18,8 +20,6 @@ from sgmim.analysis.pictures import (
     painted,
     sheet,
 )
-from sgmim.data.geometry import Crop, cut
-from sgmim.palette import class_colors, palette
 
 OVERLAY = 0.5  # share of the prediction's colors in an overlay
 TILE = 640  # pixels, of the longer side of a picture on a sheet

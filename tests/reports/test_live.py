@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sgmim.analysis import live, report
-from sgmim.analysis.history import History
+from sgmim.reports import live, report
+from sgmim.reports.history import History
 from shell import SCENES, TINY, log, sgmim
 
 RUN = ("pretrain", "sgmim", *TINY, *SCENES, "--training.pictures_every=2")
@@ -62,11 +62,11 @@ def test_a_run_that_is_stopped_says_why_and_where_it_goes_on(tmp_path, monkeypat
 @pytest.mark.parametrize(
     "place",
     [
-        "sgmim.analysis.live.report.of_run",
-        "sgmim.analysis.live.write_text",
-        "sgmim.analysis.live.environment",
-        "sgmim.analysis.live.Live.preview",
-        "sgmim.analysis.live.History.update",
+        "sgmim.reports.live.report.of_run",
+        "sgmim.reports.live.write_text",
+        "sgmim.reports.live.environment",
+        "sgmim.reports.live.Live.preview",
+        "sgmim.reports.live.History.update",
     ],
 )
 def test_a_report_that_fails_is_said_once_and_stops_nothing(tmp_path, monkeypatch, capsys, place):
@@ -75,7 +75,7 @@ def test_a_report_that_fails_is_said_once_and_stops_nothing(tmp_path, monkeypatc
 
     monkeypatch.setattr(live, "EVERY", 0.0)
     if place.endswith("preview"):
-        place = "sgmim.analysis.live.write_sheet"
+        place = "sgmim.reports.live.write_sheet"
     monkeypatch.setattr(place, fail)
     assert sgmim(*RUN, f"--run={tmp_path}") == 0
     assert len(log(tmp_path)) == 4

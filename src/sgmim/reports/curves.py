@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from sgmim.analysis.page import COLORS
+from sgmim.reports.page import COLORS
 
 COLUMNS = 320  # about one for every pixel or two
 HEIGHT = 160  # of the plot, in its own units

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from sgmim import distributed
-from sgmim.analysis import report
-from sgmim.analysis.environment import environment
-from sgmim.analysis.history import ENVIRONMENT, History
-from sgmim.analysis.pictures import sheet
 from sgmim.data.geometry import unnormalize
 from sgmim.data.views import VIEWS
 from sgmim.files import write_text, write_whole
 from sgmim.log import Row
 from sgmim.objective import Batch
+from sgmim.reports import report
+from sgmim.reports.environment import environment
+from sgmim.reports.history import ENVIRONMENT, History
+from sgmim.reports.pictures import sheet
 from sgmim.trackers import Tracker, open_tracker
 
 EVERY = 20.0  # seconds between two reports, at the least

@@ -133,4 +133,4 @@ def _shrunk(path: Path, written: int) -> bytes:
 
 
 def _asset(name: str) -> str:
-    return (files("sgmim.analysis") / name).read_text(encoding="utf-8")
+    return (files("sgmim.reports") / name).read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sgmim.analysis.curves import COLUMNS, Axis, Curve, chart, compact, labels, thin, ticks
+from sgmim.reports.curves import COLUMNS, Axis, Curve, chart, compact, labels, thin, ticks
 
 
 def walk(count, seed=0):
