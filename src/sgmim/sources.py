@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
+from sgmim.data.classes import InFolders
 from sgmim.data.decoding import MAX_PIXELS
 from sgmim.data.derived import Exchanged, Sized, Subset, WithCamera, WithMap
 from sgmim.data.images import Images, Source
@@ -53,6 +54,7 @@ def make_source(
     exchange: str | None = None,
     noise: dict[str, float] | None = None,
     benchmark: str | None = None,
+    labels: Literal["folders"] | None = None,
 ) -> Source | None:
     """Images and maps from folders, shards or a dataset; where none are given, scenes with depth.
 
@@ -97,6 +99,8 @@ def make_source(
             0.3 as a poor one's: --data.noise '{depth: 0.3}'. Not of maps computed from crops.
         benchmark: what these images are of (kitti, nyu, ade20k), if no dataset says so: a score on
             them comes with a warning where the model learnt from a teacher trained on it.
+        labels: of images in folders of one's own, or packed from such: "folders", where the class
+            of an image is the first folder of its path. A dataset brings its own.
 
     Raises:
         ConfigurationError: options that do not go together.
@@ -134,6 +138,12 @@ def make_source(
         )
     else:
         return None
+    if labels and images is None and shards is None:
+        raise ConfigurationError(
+            "labels are read from the folders of images or of shards; a dataset brings its own"
+        )
+    if labels:
+        source = InFolders(source)
     if tuple(part) != (0.0, 1.0) or count is not None:
         source = Subset(source, part, count)
     if side := short_side or center:
