@@ -65,6 +65,21 @@ class HierarchicalEncoder(Encoder):
                 patches = block(patches)
                 yield patches
 
+    def tokens(self, image, layer=None, *, norm=True):
+        layer, cells = self.layer(layer), self.embed(image)
+        if norm and layer < len(self.layers):
+            raise ConfigurationError(
+                f"the final norm of {self.name} is for its last stage, not for stage {layer}: take "
+                "what it says without that norm"
+            )
+        for stage in self._parts()[:layer]:
+            cells = stage(cells)
+        return (self.backbone.norm(cells) if norm else cells).flatten(1, 2)
+
+    def _parts(self):
+        stages: Iterable[Any] = self.backbone.layers
+        return list(stages)
+
     def levels(self, blocks=None, *, of_twelve=QUARTERS):
         if blocks is not None:
             raise ConfigurationError(

@@ -58,6 +58,7 @@ class PlainEncoder(Encoder):
         tables = (n for n, _ in backbone.blocks.named_parameters() if "relative_position" in n)
         self.can_leave_out = not any(tables)
         self.has_class_token = backbone.cls_token is not None
+        self.prefix = backbone.num_prefix_tokens
         positions = getattr(backbone, "pos_embed", None)
         self.takes_any_size = isinstance(backbone, VisionTransformer) and positions is not None
 
@@ -153,6 +154,17 @@ class PlainEncoder(Encoder):
         for block in self.blocks:
             tokens = self._block(block, tokens, told)
             yield tokens
+
+    @property
+    def layers(self):
+        return (self.dim,) * len(self.blocks)
+
+    def tokens(self, image, layer=None, *, norm=True):
+        (tokens,) = self._outputs(image, (self.layer(layer) - 1,))
+        return self.backbone.norm(tokens) if norm else tokens
+
+    def _parts(self):
+        return self.blocks
 
     def summary(self, image):
         """The class token after the final norm; the mean of the others where there is none."""
