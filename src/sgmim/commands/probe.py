@@ -4,9 +4,9 @@
                        (--test.images FOLDER --test.labels folders | --test_share 0.3) [--seeds 3]
     sgmim probe knn RUN [RUN ...] --data.images FOLDER --data.labels folders
 
-RUN is the folder of a run, the file of an encoder, a checkpoint of another project, or "new": an
-encoder as the first of the others, or as --encoder says, that has learnt nothing. Each gets its
-record as RUN/probes/NAME.json (docs/probing.md).
+RUN is the folder of a run, the file of an encoder, or a checkpoint of others; LEGEND=RUN calls it
+LEGEND; 'new' is an encoder like the first of them before any training. Each gets its record as
+RUN/probes/NAME.json, what has no folder in --out (docs/probing.md).
 """
 
 import json
@@ -19,8 +19,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from sgmim import contamination, distributed, scores
-from sgmim.encoders import make_encoder
-from sgmim.encoders.files import saved_options
+from sgmim.analysis.subject import open_subjects
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.files import write_text
 from sgmim.options import Parser
@@ -29,8 +28,8 @@ from sgmim.probing.labeled import Exam, exam, labeled
 from sgmim.probing.linear import LinearProbe
 from sgmim.probing.neighbors import Neighbors
 from sgmim.probing.presets import PRESETS
-from sgmim.probing.records import FOLDER, Probe, record, table, told
-from sgmim.probing.subjects import NEW, Probed, named_apart, opened
+from sgmim.probing.records import Probe, record, table, told
+from sgmim.probing.weights import place
 from sgmim.sources import NO_DATA, make_source
 
 KINDS: dict[str, Any] = {"linear": LinearProbe, "knn": Neighbors}
@@ -43,18 +42,16 @@ def main(arguments: Sequence[str]) -> None:
     questions = _exam(config)
     how = KINDS[kind](**config[kind].as_dict())
     extraction = Extraction(**config.features.as_dict())
-    probed = [_opened(run, config) for run in config.runs]
     done = Probe(kind, config.preset, extraction, asdict(how), questions.told(), arguments)
     made: dict[str, scores.Record] = {}
-    for each, name in zip(probed, named_apart(probed), strict=True):
-        readings = extraction.readings(each, config.preset)
-        found = banks(each, questions, readings, extraction, device)
+    for subject in open_subjects(config.runs, device=device, size=config.image_size):
+        readings = extraction.readings(subject, config.preset)
+        found = banks(subject, questions, readings, extraction, device)
         for reading, (train, test) in zip(readings, found, strict=True):
             outcomes = how.outcomes(train, test, questions.classes, config.get("seeds", 1))
             layer = f"_layer{reading.layer}" if len(readings) > 1 else ""
-            file = each.folder / FOLDER / f"{config.name or _name(kind, config)}{layer}.json"
-            made[name + layer] = record(done, each, reading, outcomes)
-            scores.write(file, made[name + layer])
+            one = made[subject.name + layer] = record(done, subject, reading, outcomes)
+            scores.write(place(subject, config.out, _name(kind, config) + layer), one)
     _tell(made, config)
 
 
@@ -72,10 +69,9 @@ def _tell(made: dict[str, scores.Record], config: Namespace) -> None:
 
 def _read(arguments: Sequence[str]) -> tuple[str, Namespace]:
     """Which probe, and its options: those given, the preset's, those of the signatures."""
-    kind, *rest = [*arguments, ""]
-    if kind not in KINDS and not {"-h", "--help"} & set(arguments):
+    kind = next((word for word in arguments if not word.startswith("-")), "linear")
+    if kind not in KINDS:
         raise unknown("probe", kind, KINDS)
-    kind = kind if kind in KINDS else "linear"
     parser = _parser(kind)
     asked = parser.read(arguments)
     if asked.preset not in PRESETS:
@@ -83,9 +79,6 @@ def _read(arguments: Sequence[str]) -> tuple[str, Namespace]:
     parts = ("features.", f"{kind}.")
     preset = {n: value for n, value in PRESETS[asked.preset].items() if n.startswith(parts)}
     parser.set_defaults(preset)
-    if like := next((run for run in asked.runs if run != NEW), None):
-        saved = saved_options(like) if NEW in asked.runs else {}
-        parser.set_defaults({f"encoder.{name}": value for name, value in saved.items()})
     return kind, parser.read(arguments)
 
 
@@ -93,7 +86,7 @@ def _parser(kind: str) -> Parser:
     parser = Parser("probe", "Score frozen features: a linear classifier, or nearest neighbors.")
     parser.add_argument("probe", type=str, help="linear or knn")
     parser.add_argument(
-        "runs", type=str, nargs="+", help="folders of runs, files of encoders, checkpoints, or new"
+        "runs", type=str, nargs="+", help="runs, files of encoders, LEGEND=RUN, or new"
     )
     parser.add_argument(
         "--preset", type=str, default="mae",
@@ -112,18 +105,16 @@ def _parser(kind: str) -> Parser:
         "--image_size", type=int | tuple[int, int] | None, default=None,
         help="make the encoders ones for images of another size first",
     )  # fmt: skip
-    parser.add_argument(
-        "--normalization", type=str | None, default=None,
-        help="of images, where a file does not say: imagenet, half, none",
-    )  # fmt: skip
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--out", type=Path, default=Path("probes"), help="for records of what has no folder"
+    )
     parser.add_argument("--name", type=str | None, default=None, help="of the records")
     parser.add_argument("--json", type=Path | None, default=None, help="all records in one file")
     parser.add("features", Extraction)
     parser.add(kind, KINDS[kind])
     parser.add("data", make_source)
     parser.add("test", make_source)
-    parser.add("encoder", make_encoder)
     parser.set_defaults({"data.scenes": 0, "test.scenes": 0, "test.split": "test"})
     return parser
 
@@ -141,17 +132,10 @@ def _exam(config: Namespace) -> Exam:
     )
 
 
-def _opened(run: str, config: Namespace) -> Probed:
-    return opened(
-        run,
-        image_size=config.image_size,
-        normalization=config.normalization,
-        new=config.encoder.as_dict(),
-    )
-
-
 def _name(kind: str, config: Namespace) -> str:
     """Of a record: what was done, on which images."""
+    if config.name:
+        return config.name
     place = config.data.images or config.data.root or config.data.shards
     words = [part for part in Path(str(place or "")).parts if part not in PARTS]
     data = config.data.dataset or (words[-1] if words else "images")

@@ -11,13 +11,14 @@ from torch import Tensor
 
 import sgmim
 from sgmim import features
+from sgmim.analysis.base import Subject
 from sgmim.data.batches import in_order
 from sgmim.errors import ConfigurationError
 from sgmim.features import Pool, Precision, Reading
 from sgmim.objective import Batch
 from sgmim.probing.cache import kept, stamp
 from sgmim.probing.labeled import Exam, Images, Labeled
-from sgmim.probing.subjects import Probed
+from sgmim.probing.weights import checkpoint
 from sgmim.progress import progress
 
 
@@ -53,11 +54,11 @@ class Extraction:
         if self.share is not None and not 0 < self.share <= 1:
             raise ConfigurationError(f"share is above 0 and at most 1, not {self.share}")
 
-    def readings(self, probed: Probed, preset: str) -> list[Reading]:
+    def readings(self, subject: Subject, preset: str) -> list[Reading]:
         """What is read of an encoder; see features.reading."""
         layers = self.layer if isinstance(self.layer, list) else [self.layer]
         return [
-            features.reading(probed.encoder, preset, layer=layer, pool=self.pool, norm=self.norm)
+            features.reading(subject.encoder, preset, layer=layer, pool=self.pool, norm=self.norm)
             for layer in layers
         ]
 
@@ -74,30 +75,30 @@ def _telling(
 
 
 def banks(
-    probed: Probed, exam: Exam, readings: list[Reading], how: Extraction, device: torch.device
+    subject: Subject, exam: Exam, readings: list[Reading], how: Extraction, device: torch.device
 ) -> Iterator[tuple[Labeled, Labeled | None]]:
     """For each reading the features of what is known and of what is asked about, on the device."""
-    known = _bank(probed, exam.known, readings, how, device)
-    asked = _bank(probed, exam.asked, readings, how, device) if exam.asked else None
+    known = _bank(subject, exam.known, readings, how, device)
+    asked = _bank(subject, exam.asked, readings, how, device) if exam.asked else None
     for number, bank in enumerate(known):
         yield exam.parted(bank, asked[number] if asked else None)
 
 
 def _bank(
-    probed: Probed, images: Images, readings: list[Reading], how: Extraction, device: torch.device
+    subject: Subject, images: Images, readings: list[Reading], how: Extraction, device: torch.device
 ) -> list[Labeled]:
     """The features of images, one bank a reading, from the cache if it has them."""
     count = len(images.source)
 
     def make() -> list[Tensor]:
-        encoder = probed.encoder.to(device)
-        with progress(f"features of {probed.name}") as tell:
+        encoder = subject.encoder.to(device)
+        with progress(f"features of {subject.name}") as tell:
             batches = in_order(
                 images.source,
                 size=encoder.image_size,
                 batch=how.batch,
                 share=how.share,
-                normalization=probed.normalization,
+                normalization=subject.normalization,
                 workers=how.workers,
                 device=device,
             )
@@ -106,9 +107,9 @@ def _bank(
 
     state = stamp(images.source, images.options) if how.cache else None
     about = {
-        "weights": probed.sha256,
-        "image_size": probed.encoder.image_size,
-        "normalization": probed.normalization,
+        "weights": checkpoint(subject)["sha256"],
+        "image_size": subject.encoder.image_size,
+        "normalization": subject.normalization,
         "readings": [asdict(reading) for reading in readings],
         "share": how.share,
         "precision": how.precision,

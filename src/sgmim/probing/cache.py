@@ -8,7 +8,7 @@ The name is a digest of all that: of other weights or images there is another fi
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,27 +61,25 @@ def stamp(source: Source, options: Mapping[str, Any]) -> str | None:
     Returns:
         None where nobody can say whether something has changed, as with shards behind a URL.
     """
-    places = [options[name] for name in PLACES if options.get(name)]
-    if any("://" in str(place) for place in places):
+    places = [str(options[name]) for name in PLACES if options.get(name)]
+    if any("://" in place for place in places):
         return None
     digest = hashlib.sha256()
-    for file in sorted({*_named(source), *_below(places)}):
+    for file in sorted({*_named(source), *_below(map(Path, places))}):
         now = file.stat()
         digest.update(f"{file} {now.st_size} {now.st_mtime_ns} {now.st_ctime_ns}\n".encode())
     return digest.hexdigest()
 
 
 def _named(source: Any) -> Iterator[Path]:
-    """The images of a source that knows their files."""
+    """The images of a source that knows a file of each."""
     while hasattr(source, "source"):
         source = source.source
     if callable(path := getattr(source, "path", None)):
-        yield from (Path(path(number)) for number in range(len(source)))
+        found = (Path(path(number)) for number in range(len(source)))
+        yield from (file for file in found if file.is_file())
 
 
-def _below(places: list[Any]) -> Iterator[Path]:
-    for place in map(Path, places):
-        if place.is_dir():
-            yield from (file for file in place.rglob("*") if file.is_file())
-        elif place.is_file():
-            yield place
+def _below(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        yield from filter(Path.is_file, place.rglob("*") if place.is_dir() else [place])

@@ -1,5 +1,7 @@
 """Labeled images and their features: what is known, and what is asked about."""
 
+import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sgmim.data.classes import share_classes
 from sgmim.data.images import Source
-from sgmim.errors import ConfigurationError, DataError
+from sgmim.errors import ConfigurationError
 from sgmim.probing.splitting import held_out
+from sgmim.sources import make_source
 
 SPLIT = 0  # seed of what is held out to be tested on: the same for every encoder and seed
 NO_LABELS = (
@@ -91,9 +95,9 @@ class Exam:
             "train": len(self.known.source) - held,
             "test": test,
             "classes": self.classes,
-            "data": _given(self.known.options),
+            "learnt_from": _given(self.known.options),
         }
-        return found | ({"test_data": _given(self.asked.options)} if self.asked else {})
+        return found | ({"tested_on": _given(self.asked.options)} if self.asked else {})
 
 
 def exam(known: Images, asked: Images | None, share: float | None) -> Exam:
@@ -104,13 +108,8 @@ def exam(known: Images, asked: Images | None, share: float | None) -> Exam:
         DataError: they are not of the same classes.
     """
     if share is None:
-        if asked and asked.classes != known.classes:
-            strange = sorted({*asked.classes} ^ {*known.classes})
-            told = f"{strange[0]} is in one alone" if strange else "in another order"
-            raise DataError(
-                f"the images to learn from have {len(known.classes)} classes and those to test on "
-                f"{len(asked.classes)}, and these are not the same: {told}"
-            )
+        if asked:
+            share_classes(known.source, asked.source)
         return Exam(known, asked, None)
     if asked:
         raise ConfigurationError("give --test_share or images to test on, not both")
@@ -120,5 +119,7 @@ def exam(known: Images, asked: Images | None, share: float | None) -> Exam:
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that say something."""
-    return {name: value for name, value in options.items() if value is not None}
+    """Those that differ from what they are where nobody says anything, as JSON has them."""
+    usual = inspect.signature(make_source).parameters
+    given = {n: value for n, value in options.items() if value != usual[n].default}
+    return json.loads(json.dumps(given, default=str))

@@ -2,21 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import timm
 
 from sgmim import scores
+from sgmim.analysis.base import Subject
 from sgmim.features import Reading
 from sgmim.probing.accuracy import SCORES
 from sgmim.probing.banks import Extraction
-from sgmim.probing.subjects import Probed
+from sgmim.probing.weights import checkpoint
 from sgmim.protocols import by
 from sgmim.scores import Record
 
-FOLDER = "probes"  # in the folder of a run
-TITLES = {"top1": "top1", "top5": "top5", "per_class": "per class"}
+CHOSEN = "a part held out of the training data; the test data are scored once, at the end"
+TITLES = {"top1": "top1", "top5": "top5", "mean_per_class": "per class"}
 
 
 @dataclass(frozen=True)
@@ -39,41 +41,38 @@ class Probe:
     command: Sequence[str]
 
 
-def record(probe: Probe, probed: Probed, reading: Reading, seeds: list[dict[str, Any]]) -> Record:
+def record(probe: Probe, subject: Subject, reading: Reading, seeds: list[dict[str, Any]]) -> Record:
     """The record of one encoder, read in one place.
 
     Args:
         probe: what was done.
-        probed: the encoder.
+        subject: the encoder.
         reading: where its features are from.
         seeds: of each its "seed", its "scores", and what else there is to tell.
     """
     protocol = {
         "preset": probe.preset,
         **asdict(reading),
-        "size": list(probed.encoder.image_size),
+        "size": list(subject.encoder.image_size),
         "share": probe.extraction.share,
-        "normalization": probed.normalization,
+        "normalization": subject.normalization,
         "precision": probe.extraction.precision,
         "augmentation": "none: features are computed once",
         **probe.options,
-        "data": probe.data,
+        **({"rate_chosen_on": CHOSEN} if probe.kind == "linear" else {}),
+        **probe.data,
         "timm": timm.__version__,
     }
     made = scores.record(
         mean(seeds),
         protocol,
         name=f"{probe.kind} probe",
-        run=probed.folder,
+        run=subject.run or Path(subject.name),
         command=["probe", *probe.command],
-        checkpoint={"file": probed.file and str(probed.file), "sha256": probed.sha256},
+        checkpoint=checkpoint(subject),
     )
-    return made | {
-        "probe": probe.kind,
-        "encoder": probed.name,
-        "spread": spread(seeds),
-        "seeds": seeds,
-    }
+    own = {"probe": probe.kind, "subject": subject.name}
+    return made | own | {"spread": spread(seeds), "seeds": seeds}
 
 
 def mean(seeds: list[dict[str, Any]]) -> dict[str, float]:
@@ -90,16 +89,16 @@ def spread(seeds: list[dict[str, Any]]) -> dict[str, float | None]:
 
 def told(made: Record) -> str:
     """A record for people."""
-    how, data = made["protocol"], made["protocol"]["data"]
+    how = made["protocol"]
     of = f"{how['layer']} of {how['of']}"
     share = "whole images" if how["share"] is None else f"center crops of {how['share']:g}"
-    lines = {TITLES[name]: _score(made, name) for name in SCORES}
+    lines = {TITLES[name]: _score(made, name) for name in made["scores"]}
     lines |= {f"k = {k}": f"{top1:.4f} top1" for k, top1 in _by_k(made).items()}
     lines |= {
         "protocol": f"{how['name']}, preset {how['preset']}",
         "features": f"layer {of}, {how['pool']}, final norm {'yes' if how['norm'] else 'no'}, "
         f"{share} at {by(how['size'])}, {how['precision']}",
-        "images": _images(data),
+        "images": _images(made),
         **_chosen(made),
         "weights": f"{made['checkpoint']['file'] or 'new'}, "
         f"sha256 {made['checkpoint']['sha256'][:16]}...",
@@ -122,6 +121,8 @@ def table(records: Mapping[str, Record]) -> str:
 
 
 def _score(made: Record, name: str) -> str:
+    if name not in made["scores"]:
+        return "-"
     spread = made["spread"][name]
     return f"{made['scores'][name]:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
 
@@ -130,10 +131,12 @@ def _by_k(made: Record) -> dict[str, float]:
     return made["seeds"][0].get("by_k", {})
 
 
-def _images(data: dict[str, Any]) -> str:
-    test = f"{data['test']} tested on" if data["test"] else "each asked of all others"
-    held = f", of which {data['held_out']} chose the rate" if data.get("held_out") else ""
-    return f"{data['train']} known{held}; {test}; {data['classes']} classes"
+def _images(made: Record) -> str:
+    how = made["protocol"]
+    test = f"{how['test']} tested on" if how["test"] else "each asked of all others"
+    held = made["seeds"][0].get("held_out")
+    part = f", of which {held} chose the rate" if held else ""
+    return f"{how['train']} known{part}; {test}; {how['classes']} classes"
 
 
 def _chosen(made: Record) -> dict[str, str]:
