@@ -138,6 +138,22 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
+    def outputs(
+        self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None
+    ) -> list[Float[Tensor, "b _ _"]]:
+        """Tokens as blocks of a plain encoder, or stages of a hierarchical one, leave them: before
+        the final norm, class and register tokens first. What comes later is not asked."""
+        raise NotImplementedError
+
+    def normed(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
+        """Tokens through the final norm."""
+        backbone: Any = self.backbone
+        return backbone.norm(tokens)
+
+    def without_prefix(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b m d"]:
+        """Those of patches, without class and register tokens."""
+        return tokens
+
     def pyramid(
         self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None
     ) -> list[Float[Tensor, "b _ _ _"]]:

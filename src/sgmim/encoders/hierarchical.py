@@ -88,6 +88,16 @@ class HierarchicalEncoder(Encoder):
             )
         return tuple(range(len(self.widths)))
 
+    def outputs(self, image, levels=None):
+        levels = self.levels() if levels is None else levels
+        cells, outputs = self.embed(image), {}
+        stages: list[Any] = list(self.backbone.layers)
+        for number, stage in enumerate(stages[: max(levels) + 1]):
+            cells = stage(cells)
+            if number in levels:
+                outputs[number] = cells.flatten(1, 2)
+        return [outputs[level] for level in levels]
+
     def pyramid(self, image, levels=None):
         """The outputs of the stages, the last through the final norm."""
         return self.backbone.forward_intermediates(
