@@ -39,13 +39,13 @@ class AttentionDistance(Analysis):
         rows = heads.measured(subject.encoder, batches, of_heads, "pixels")
         diagonal = hypot(*subject.encoder.image_size)
         for row in rows:
-            row["diagonal"] = float(row["pixels"]) / diagonal
-            row["uniform, diagonal"] = float(row["uniform"]) / diagonal
+            for kind in ("{}", heads.UNIFORM):
+                row[kind.format("diagonal")] = float(row[kind.format("pixels")]) / diagonal
         return Findings(
             {
                 "distance, pixels": heads.mean(rows, "pixels"),
-                "of uniform attention": heads.mean(rows, "uniform"),
-                "distance, of the diagonal": heads.mean(rows, "diagonal"),
+                "distance, pixels, uniform": heads.mean(rows, "pixels, uniform"),
+                "distance, diagonals": heads.mean(rows, "diagonal"),
             },
             rows,
         )

@@ -16,7 +16,7 @@ from sgmim.objective import Batch
 from sgmim.protocols import by
 
 ACROSS = 5  # panels side by side
-UNIFORM = "uniform"  # the column of what attention has that is alike everywhere
+UNIFORM = "{}, uniform"  # the column of what attention has that is alike everywhere
 
 Measure = Callable[[Attention], Float[Tensor, "b heads"]]
 
@@ -24,6 +24,7 @@ Measure = Callable[[Attention], Float[Tensor, "b heads"]]
 def measured(encoder: Encoder, batches: Iterable[Batch], measure: Measure, name: str) -> list[Row]:
     """A row a head, its block and itself counted from 1: the mean over images under `name`, and
     what a head would have that looks everywhere alike that it may."""
+    alike = UNIFORM.format(name)
     sums: list[Tensor] = []
     known: list[tuple[str, float]] = []  # of each block: its grid, what uniform attention has
     images = 0
@@ -36,7 +37,7 @@ def measured(encoder: Encoder, batches: Iterable[Batch], measure: Measure, name:
                 known.append((by(of.grid), float(measure(of.uniform()))))
             sums[number] += found
     return [
-        {"block": block, "head": head, "grid": grid, name: value / images, UNIFORM: uniform}
+        {"block": block, "head": head, "grid": grid, name: value / images, alike: uniform}
         for block, (total, (grid, uniform)) in enumerate(zip(sums, known, strict=True), 1)
         for head, value in enumerate(total.tolist(), 1)
     ]
@@ -84,7 +85,7 @@ def _draw_heads(axes: Axes, rows: Sequence[Row], name: str, color: str) -> None:
     axes.scatter(blocks, values, s=7, color=color, alpha=0.55, linewidths=0, label="a head")
     across, means = zip(*_by_block(rows, name), strict=True)
     axes.plot(across, means, color=color, label="mean of heads", zorder=3)
-    _, uniform = zip(*_by_block(rows, UNIFORM), strict=True)
+    _, uniform = zip(*_by_block(rows, UNIFORM.format(name)), strict=True)
     ends = [block - 0.35 for block in across], [block + 0.35 for block in across]
     axes.hlines(uniform, *ends, color="#444444", linewidth=0.9, label="uniform attention")
     axes.set_xticks(range(1, len(across) + 1, -(-len(across) // 8)))

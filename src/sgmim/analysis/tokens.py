@@ -89,5 +89,5 @@ class Tokens(Analysis):
             axes.scatter(x, y, c=[colors[g] for g in groups], s=3, linewidths=0, rasterized=True)
             planes.bare(axes)
             told = "".join(f"\n{what}: {value:.2f}" for what, value in found.numbers.items())
-            axes.set_title(name + told.replace("-", "−"))
+            axes.set_title(name + told)
         return sheet
