@@ -33,7 +33,7 @@ class AttentionInformation(Analysis):
 
     def draw(self, findings: Mapping[str, Findings]) -> Figure:
         """Heads as dots, their means as lines, a panel a subject."""
-        return heads.draw(findings, "information", "normalized mutual information")
+        return heads.draw(findings, "information", "NMI of queries and keys")
 
 
 def of_heads(attention: Attention) -> Float[Tensor, "b heads"]:

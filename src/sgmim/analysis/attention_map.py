@@ -135,7 +135,7 @@ def cell_at(point: tuple[float, float], of: Attention) -> int:
     x, y = point if max(point) > 1 else (point[0] * width, point[1] * height)
     if not (0 <= x <= width and 0 <= y <= height):
         raise ConfigurationError(
-            f"there is no point {x:g} across, {y:g} down in {width} x {height}"
+            f"{x:g} pixels across and {y:g} down is no point of an image of {width} x {height}"
         )
     row, column = min(int(y) // of.stride, of.grid[0] - 1), min(int(x) // of.stride, of.grid[1] - 1)
     return row * of.grid[1] + column
