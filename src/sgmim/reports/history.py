@@ -94,17 +94,24 @@ class History:
         return sorted((self.folder / "pictures").glob("step_*.png"))
 
     @property
+    def record(self) -> dict[str, Any]:
+        """How it was scored, and what, if it was (scores.py)."""
+        with suppress(OSError, ValueError):
+            found = json.loads((self.folder / "scores.json").read_text(encoding="utf-8"))
+            return found if isinstance(found, dict) else {}
+        return {}
+
+    @property
     def scores(self) -> dict[str, float]:
         """What it was scored, if it was."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            found = json.loads((self.folder / "scores.json").read_text(encoding="utf-8"))
-            return {name: float(score) for name, score in found["scores"].items()}
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            return {name: float(score) for name, score in self.record["scores"].items()}
         return {}
 
     @cached_property
     def written(self) -> str:
         """Its config.yaml, as it is."""
-        with suppress(OSError):
+        with suppress(OSError, UnicodeDecodeError):
             return (self.folder / "config.yaml").read_text(encoding="utf-8")
         return ""
 
