@@ -209,7 +209,7 @@ def _drawn(points: Thinned, across: Axis, down: Axis, curve: Curve) -> str:
         parts.append(f'<path class="line {color}{kind}" d="M{_path(line)}{dot}"/>')
     for step in points.failed:
         parts.append(f'<path class=failed d="M{COLUMNS * across.at(step):.1f} {HEIGHT}v-9"/>')
-    return f"<g data-place={curve.color}>{''.join(parts)}</g>"
+    return f'<g data-place="{curve.color}">{"".join(parts)}</g>'
 
 
 def _path(points: Float[np.ndarray, "m 2"]) -> str:

@@ -18,6 +18,7 @@ from sgmim.options import flat
 
 ENVIRONMENT = "environment.json"
 LOG = "log.jsonl"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast
 NOTED = {"time", "step", "processes"}  # of every start
 SILENT = 300.0  # seconds without a line after which a run counts as stopped, if lines came faster
 
@@ -119,7 +120,7 @@ class History:
     def config(self) -> dict[str, Any]:
         """Every option, a.b.c -> value."""
         with suppress(yaml.YAMLError):
-            found = yaml.safe_load(self.written)
+            found = yaml.load(self.written, LOADER)
             return flat(found) if isinstance(found, dict) else {}
         return {}
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,12 @@ class Link:
         """What the user calls it, or what it began from."""
         return self.label or (self.before.called if self.before else "")
 
-    @property
+    @cached_property
     def seeds(self) -> tuple[int, ...]:
         """All the seeds of its own."""
         return tuple(v for option, v in self.run.config.items() if is_seed(option))
 
-    @property
+    @cached_property
     def options(self) -> dict[str, Any]:
         """What makes it what it is, beside seeds and the way that it is scored."""
         config = self.run.config

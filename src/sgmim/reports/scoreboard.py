@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from math import floor, isfinite, log10
+from statistics import median_low
 
 from sgmim.confidence import Estimate, estimate
 from sgmim.reports import dots, page
@@ -32,6 +34,13 @@ class Board:
 
     def column(self, metric: str) -> dict[str, Estimate]:
         """The mean of every arm, the best first."""
+        return self._columns[metric]
+
+    @cached_property
+    def _columns(self) -> dict[str, dict[str, Estimate]]:
+        return {metric: self._column(metric) for metric in self.metrics}
+
+    def _column(self, metric: str) -> dict[str, Estimate]:
         seen = {arm: by_seed(scores, metric) for arm, scores in self.arms.items()}
         found = {arm: estimate(list(values.values())) for arm, values in seen.items() if values}
         more = rising().get(metric)
@@ -188,9 +197,9 @@ def differences_table(board: Board) -> str:
 
 
 def decimals(column: Column) -> int:
-    """Places after the point, so that the least spread has two figures; of single seeds, four."""
+    """Places after the point, so that most spreads have two figures; means of one seed, four."""
     spreads = [found.spread for found in column.values() if found.spread > 0]
-    size = min(spreads) if spreads else 10 ** (floor(_order(column)) - 2)
+    size = median_low(spreads) if spreads else 10 ** (floor(_order(column)) - 2)
     return int(min(6, max(0, 1 - floor(log10(size)))))
 
 

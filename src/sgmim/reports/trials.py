@@ -49,7 +49,7 @@ def trial_of(link: Link, protocol: Mapping[str, Any] | None = None) -> Trial:
     """How a fine-tuned run was scored, or would be."""
     config = link.run.config
     frozen = ", encoder frozen" if config.get("task.frozen") else ", fine-tuned"
-    how = {o: v for o, v in config.items() if o.startswith(TEST) and v is not None}
+    how = {option: value for option, value in config.items() if option.startswith(TEST)}
     return Trial(link.what + frozen, _plain(how) + _plain(protocol or {}))
 
 
@@ -83,7 +83,8 @@ def _read(path: Path, link: Link) -> Score:
 
 
 def _plain(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((str(name), str(value)) for name, value in settings.items())
+    """Settings in words; one that is off is left out, as it is where it was not known yet."""
+    return tuple((str(name), str(value)) for name, value in settings.items() if value)
 
 
 def by_seed(scores: Sequence[Score], metric: str) -> dict[Seeds, float]:
