@@ -1,5 +1,6 @@
 """Tiny datasets in the formats of the real ones: a few files each, of known content."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,52 @@ def sensor(root: Path, size: tuple[int, int] = (48, 64)) -> Path:
         save(root / "depth" / f"{number:04d}.png", (1000 * depth).astype(np.uint16))
     (root / "sensor.yaml").write_text(SENSOR)
     return root / "sensor.yaml"
+
+
+def in_folders(root: Path, *, size: tuple[int, int] = (20, 24), **counts: int) -> Path:
+    """Pictures in a folder a class: in_folders(root, cat=3, dog=2)."""
+    for place, (name, count) in enumerate(counts.items()):
+        for number in range(count):
+            save(root / name / f"{number:04d}.jpg", colored(*size, 10 * place + number))
+    return root
+
+
+def imagenet(root: Path, flat: bool = False, inside: str = "ILSVRC/Data/CLS-LOC") -> Path:
+    """ImageNet of three classes: tench, goldfish, great white shark; `flat` has val/ so."""
+    wnids = ("n01440764", "n01443537", "n01484850")
+    for place, wnid in enumerate(wnids):
+        for number in range(3 - place):
+            save(root / inside / "train" / wnid / f"{wnid}_{number}.JPEG", colored(16, 20, number))
+        name = f"ILSVRC2012_val_{3 - place:08d}.JPEG"  # the other way round
+        folder = root / inside / "val" / ("" if flat else wnid)
+        save(folder / name, colored(16, 20, place))
+    return root
+
+
+def cifar_binary(root: Path, coarse: bool = False) -> dict[str, tuple[np.ndarray, list[int]]]:
+    """CIFAR in its binary version, three pictures a file; returns the pixels and labels."""
+    dice, told = np.random.default_rng(0), {}
+    batches = [f"data_batch_{number}.bin" for number in (1, 2, 3, 4, 5)]
+    names = ["train.bin", "test.bin"] if coarse else [*batches, "test_batch.bin"]
+    root.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        pixels = dice.integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+        labels = dice.integers(0, 10, 3, dtype=np.uint8)
+        before = [np.full(3, 7, np.uint8), labels] if coarse else [labels]
+        records = np.concatenate([np.stack(before, 1), pixels.reshape(3, -1)], axis=1)
+        (root / name).write_bytes(records.tobytes())
+        told[name] = pixels, labels.tolist()
+    return told
+
+
+def packed_pictures(path: Path, labels: list[int]) -> Path:
+    """Pictures of 32 x 32 in a file of numpy's, as data/cifar.py reads them."""
+    files = []
+    for number in range(len(labels)):
+        with BytesIO() as file:
+            Image.fromarray(colored(32, 32, number)).save(file, "PNG")
+            files.append(np.frombuffer(file.getvalue(), np.uint8))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    offsets = np.cumsum([0, *map(len, files)])
+    np.savez(path, bytes=np.concatenate(files), offsets=offsets, labels=np.array(labels))
+    return path

@@ -19,6 +19,7 @@ class Shelf:
     """What was found of a split."""
 
     split: str
+    truth: str = ""  # what its images come with: a map, or a label
     count: int = 0
     expected: int | None = None
     without_truth: int = 0
@@ -57,7 +58,7 @@ def inventory(
         except DataError as error:
             shelf.faults.append(str(error))
         else:
-            shelf.count, shelf.expected = len(dataset), dataset.expected
+            shelf.truth, shelf.count, shelf.expected = dataset.truth, len(dataset), dataset.expected
             shelf.without_truth, shelf.missing = dataset.without_truth, dataset.missing
             _look(dataset, shelf, samples)
         yield shelf
@@ -93,9 +94,9 @@ def _look(dataset: Dataset, shelf: Shelf, samples: int) -> None:
 
 
 def _note(sample: Sample, truth: str, shelf: Shelf) -> None:
-    values = sample[truth]
+    values, (height, width) = sample[truth], sample["image"].shape[-2:]
     known = values[values.isfinite()]
-    shelf.sizes.add((values.shape[-2], values.shape[-1]))
+    shelf.sizes.add((height, width))
     shelf.known.append(known.numel() / values.numel())
     if known.numel():
         least, most = (float(value) for value in torch.aminmax(known))

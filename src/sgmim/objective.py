@@ -13,7 +13,8 @@ from sgmim.errors import ConfigurationError
 
 # The named tensors of one batch. "image" is (b, 3, H, W), normalized; every other map ("depth",
 # "edges") is (b, c, H, W), float, lies on the image pixel for pixel, and is NaN where nothing is
-# known; a label is (b,). "key" (b,) is what each sample's random numbers come from (draws.py).
+# known; "label" (b,), int64, is the class of an image. "key" (b,) is what each sample's random
+# numbers come from (draws.py).
 # Three names are images that do not lie on it: "view" (b, 3, H, W), another random crop of the same
 # photograph; "parts" (b, n, 3, h, w), small crops of it; "second" (b, 3, H, W), another photograph
 # of the same scene.
@@ -35,6 +36,8 @@ HINT = (
 HINTS = {
     "second": "give pairs of photographs of one scene as --{part}.pairs, or made-up scenes as "
     "--{part}.scenes; two crops of one photograph show nothing of a scene's shape",
+    "label": "where each image is in a folder with the name of its class, say --{part}.labels "
+    "folders; or give a dataset that has labels: --{part}.dataset imagenet, cifar10 or cifar100",
 }
 
 

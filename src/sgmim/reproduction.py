@@ -23,6 +23,7 @@ TABLES = Path(__file__).parent / "tables"
 Scale = Literal["tiny", "small", "full"]
 LABELS = 100  # added to a seed: the made-up rooms that are labeled, as in the demo
 PLACE = re.compile(r"\{(\w+)\}")
+START = "{pretrain}"  # an option that speaks of it is left out where there is no pre-training
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,16 @@ class Setting:
     """How a table is made at some scale.
 
     steps: the words after 'sgmim' of each step; {pretrain} is the folder of an earlier step,
-        {seed} the seed, {labels} the seed of the labeled scenes, any other name in braces a folder
-        that the user has (FOLDERS).
+        {seed} the seed, {labels} the seed of the labeled scenes, any other name in braces one of
+        `words` or a folder that the user has (FOLDERS).
+    words: that several steps share, by the name that stands for them in braces.
     seeds: how many, unless others are asked for.
     differs: what is not as in the paper, in words.
     cost: of all of it, in words.
     """
 
     steps: Mapping[str, str]
+    words: Mapping[str, str] = field(default_factory=dict)
     seeds: int = 1
     differs: tuple[str, ...] = ()
     cost: str = ""
@@ -130,11 +133,8 @@ class Table:
     def needs(self, scale: str) -> dict[str, str]:
         """The folders that a scale asks for, and what they hold."""
         setting = self.setting(scale)
-        words = " ".join(
-            command
-            for row in self.made(scale).values()
-            for command in _commands(row, setting, scale).values()
-        )
+        rows = self.made(scale).values()
+        words = " ".join(each for row in rows for each in _commands(row, setting, scale).values())
         return {name: FOLDERS[name] for name in FOLDERS if f"{{{name}}}" in words}
 
 
@@ -193,7 +193,8 @@ class Reproduction:
             values["pretrain"] = self.weights[name]
         for step, command in asked.items():
             words = [*shlex.split(command), *(row.options if step == "pretrain" else ())]
-            words = [word for word in (_filled(word, values) for word in words) if word]
+            has_start = "pretrain" in values
+            words = [_filled(word, values) for word in words if has_start or START not in word]
             if words[0] in ("pretrain", "finetune"):
                 values[step] = folder / step
                 words += [f"--seed={seed}", f"--run={folder / step}"]
@@ -284,14 +285,12 @@ def _commands(row: Row, setting: Setting, scale: str) -> dict[str, str]:
     """The steps of a row, with the words of each."""
     own = row.steps.get(scale, {})
     told = {step: own.get(step, command) for step, command in setting.steps.items()}
-    return {step: command for step, command in told.items() if command}
+    return {step: _filled(each, setting.words) for step, each in told.items() if each}
 
 
-def _filled(word: str, values: Mapping[str, Any]) -> str:
-    """A word with its braces filled in; nothing where there is no pre-training to speak of."""
-    if "{pretrain}" in word and "pretrain" not in values:
-        return ""
-    return PLACE.sub(lambda place: str(values.get(place[1], f"{{{place[1]}}}")), word)
+def _filled(text: str, values: Mapping[str, Any]) -> str:
+    """A text with its braces filled in, where it is known with what."""
+    return PLACE.sub(lambda place: str(values.get(place[1], place[0])), text)
 
 
 def _result(words: list[str], values: Mapping[str, Any]) -> Path:

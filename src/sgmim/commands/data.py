@@ -3,8 +3,8 @@
     sgmim data scan IMAGES          formats, sizes, colors, broken files, how fast they load
     sgmim data pack IMAGES OUT      images and maps to tar shards: --maps.depth FOLDER
     sgmim data check OUT            whether every byte is what was packed
-    sgmim data check NAME FOLDER    whether a dataset is whole; NAME is kitti, nyu, ade20k or a
-                                    description of one's own in YAML (docs/datasets.md)
+    sgmim data check NAME FOLDER    whether a dataset is whole: 'sgmim list datasets',
+                                    or a description of one's own (docs/datasets.md)
 
 'sgmim data scan --help' tells the options of each. OUT is trained on with --data.shards OUT, a
 dataset with --data.dataset NAME --data.root FOLDER.
@@ -147,8 +147,9 @@ def of_shelf(shelf: Shelf) -> Iterator[tuple[str, str]]:
         share = sum(shelf.known) / len(shelf.known)
         ends = " to ".join(f"{value:.4g}" for value in shelf.values)
         empty = f"; {shelf.known.count(0)} know nothing" if 0 in shelf.known else ""
-        read = f"{len(shelf.known)} read: {sizes} pixels, {share:.0%} of them known"
-        yield "", f"{read}{', ' * bool(ends)}{ends}{empty}"
+        read = f"{len(shelf.known)} read: {sizes} pixels"
+        known = f"{share:.0%} of them known" if shelf.truth != "label" else "a label each"
+        yield "", f"{read}, {known}{', ' * bool(ends)}{ends}{empty}"
     for fault in shelf.faults[:5]:
         yield "", fault
 

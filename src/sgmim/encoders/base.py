@@ -1,5 +1,6 @@
 """What every encoder offers, whatever its backbone."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import timm
@@ -61,6 +62,12 @@ class Encoder(nn.Module):
         if hidden is not None and token is not None:
             patches = token.to(patches.dtype).where(hidden[..., None], patches)
         return self.trunk(patches)
+
+    def walk(self, image: Float[Tensor, "b c H W"]) -> Iterator[Float[Tensor, "b *_"]]:
+        """What each of its blocks makes of an image, from the first to the last, as it comes out
+        of it: (b, n, d) of a plain encoder, class and register tokens first, (b, h, w, d) of a
+        hierarchical one. A block is asked when its turn comes."""
+        raise NotImplementedError
 
     def summary(self, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b dim"]:
         """One vector an image: the mean of its feature map."""

@@ -56,6 +56,15 @@ class HierarchicalEncoder(Encoder):
     def trunk(self, patches):
         return self.backbone.norm(self.backbone.layers(patches)).permute(0, 3, 1, 2)
 
+    def walk(self, image):
+        stages: Iterable[Any] = self.backbone.layers
+        patches = self.embed(image)
+        for stage in stages:
+            patches = stage.downsample(patches)
+            for block in stage.blocks:
+                patches = block(patches)
+                yield patches
+
     def levels(self, blocks=None, *, of_twelve=QUARTERS):
         if blocks is not None:
             raise ConfigurationError(

@@ -1,5 +1,6 @@
 """ViT and BEiT: one resolution from first block to last, so hidden patches can also be left out."""
 
+from itertools import islice
 from typing import Any
 
 import torch
@@ -147,6 +148,12 @@ class PlainEncoder(Encoder):
         """Those of patches, without class and register tokens."""
         return tokens[:, self.backbone.num_prefix_tokens :]
 
+    def walk(self, image):
+        tokens, told = self.placed(self.embed(image)), self._told()
+        for block in self.blocks:
+            tokens = self._block(block, tokens, told)
+            yield tokens
+
     def summary(self, image):
         """The class token after the final norm; the mean of the others where there is none."""
         tokens = self.mix(self.placed(self.embed(image)))
@@ -198,12 +205,8 @@ class PlainEncoder(Encoder):
     ) -> list[Float[Tensor, "b n d"]]:
         """What some blocks make of an image; none after the last of them is asked."""
         levels = self.levels() if levels is None else levels
-        tokens, told = self.placed(self.embed(image)), self._told()
-        outputs = {}
-        for number, block in enumerate(self.blocks[: max(levels) + 1]):
-            tokens = self._block(block, tokens, told)
-            if number in levels:
-                outputs[number] = tokens
+        walked = islice(self.walk(image), max(levels) + 1)
+        outputs = {number: tokens for number, tokens in enumerate(walked) if number in levels}
         return [outputs[level] for level in levels]
 
     def _told(self, rows: Int[Tensor, "b k"] | None = None) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Dataset:
     license: str
     origin: str  # where it is to be had, in words
     splits: tuple[str, ...]
-    truth: str  # the map that comes with an image: "depth" or "classes"
+    truth: str  # what comes with an image: the map "depth" or "classes", or a "label"
     classes: tuple[str, ...] = ()  # names, by number
     notes: dict[str, Note]
 
@@ -65,7 +65,7 @@ class Dataset:
             sample["image"] = self.read_image(index)
         if self.truth in needs:
             sample[self.truth] = self.read_truth(index)
-        if len({value.shape[-2:] for value in sample.values()}) > 1:
+        if len({value.shape[-2:] for value in sample.values() if value.ndim}) > 1:
             (one, other) = (tuple(value.shape[-2:]) for value in sample.values())
             raise DataError(
                 f"{self.path(index)} is {one[0]} x {one[1]} pixels, but its {self.truth} is "
@@ -84,7 +84,7 @@ class Dataset:
     def read_image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return read_image(self.path(index), MAX_PIXELS)
 
-    def read_truth(self, index: int) -> Float[Tensor, "1 H W"]:
+    def read_truth(self, index: int) -> Tensor:
         raise NotImplementedError
 
     def check_split(self, split: str) -> None:
