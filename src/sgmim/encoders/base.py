@@ -108,9 +108,16 @@ class Encoder(nn.Module):
             norm: through the final norm.
 
         Raises:
-            ConfigurationError: there is no such layer, or the final norm is not as wide.
+            ConfigurationError: there is no such layer, or the final norm is not for it.
         """
-        raise NotImplementedError
+        layer = self.layer(layer)
+        if norm and layer < len(self.layers) and not self.is_plain:
+            raise ConfigurationError(
+                f"the final norm of {self.name} is for its last stage, not for stage {layer}: take "
+                "what it says without that norm"
+            )
+        (tokens,) = self.outputs(image, (layer - 1,))
+        return self.normed(tokens) if norm else tokens
 
     def beyond(self, layer: int | None = None, *, norm: bool = True) -> list[nn.Parameter]:
         """The parameters that `tokens` of a layer do not depend on."""

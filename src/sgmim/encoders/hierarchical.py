@@ -65,17 +65,6 @@ class HierarchicalEncoder(Encoder):
                 patches = block(patches)
                 yield patches
 
-    def tokens(self, image, layer=None, *, norm=True):
-        layer, cells = self.layer(layer), self.embed(image)
-        if norm and layer < len(self.layers):
-            raise ConfigurationError(
-                f"the final norm of {self.name} is for its last stage, not for stage {layer}: take "
-                "what it says without that norm"
-            )
-        for stage in self._parts()[:layer]:
-            cells = stage(cells)
-        return (self.backbone.norm(cells) if norm else cells).flatten(1, 2)
-
     def _parts(self):
         stages: Iterable[Any] = self.backbone.layers
         return list(stages)
@@ -91,8 +80,7 @@ class HierarchicalEncoder(Encoder):
     def outputs(self, image, levels=None):
         levels = self.levels() if levels is None else levels
         cells, outputs = self.embed(image), {}
-        stages: list[Any] = list(self.backbone.layers)
-        for number, stage in enumerate(stages[: max(levels) + 1]):
+        for number, stage in enumerate(self._parts()[: max(levels) + 1]):
             cells = stage(cells)
             if number in levels:
                 outputs[number] = cells.flatten(1, 2)

@@ -158,10 +158,6 @@ class PlainEncoder(Encoder):
     def layers(self):
         return (self.dim,) * len(self.blocks)
 
-    def tokens(self, image, layer=None, *, norm=True):
-        (tokens,) = self._outputs(image, (self.layer(layer) - 1,))
-        return self.backbone.norm(tokens) if norm else tokens
-
     def _parts(self):
         return self.blocks
 
@@ -208,8 +204,7 @@ class PlainEncoder(Encoder):
         return [self._map(tokens) for tokens in outputs], classes
 
     def unseen(self, levels):
-        later = [self.backbone.norm, *self.blocks[max(levels) + 1 :]]
-        return [parameter for module in later for parameter in module.parameters()]
+        return self.beyond(max(levels) + 1, norm=False)
 
     def outputs(self, image, levels=None):
         levels = self.levels() if levels is None else levels
