@@ -25,7 +25,7 @@ def test_a_plan_has_every_command_what_it_costs_and_what_is_missing(capsys):
 @pytest.mark.parametrize(
     "words, said, code",
     [
-        (["table7"], "no table 'table7', did you mean 'table", 2),
+        (["table7"], "no table 'table7' (did you mean 'table", 2),
         (["guidance", "--scale=full"], "no scale of guidance 'full'; there is tiny", 2),
         (["guidance_tum"], "needs --data.frames FOLDER, frames of TUM RGB-D", 74),
         (["guidance_tum", "--data.frames=nowhere"], "needs --data.frames FOLDER", 74),
