@@ -4,8 +4,8 @@ from torchvision.datasets import ImageFolder
 
 import trees
 from sgmim.data.batches import Batches, in_order
-from sgmim.data.classes import InFolders, share_classes
-from sgmim.data.images import Images, Source
+from sgmim.data.classes import check_same
+from sgmim.data.images import Source
 from sgmim.data.packing import pack
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.methods.simmim import SimMIM
@@ -106,8 +106,10 @@ def test_what_needs_labels_says_how_to_give_them():
         Objective.check(Classifying.__new__(Classifying), {"image"}, "test")
 
 
-def test_tests_on_other_classes_are_refused(folder, source, tmp_path):
-    share_classes(source, InFolders(Images(folder)))
-    other = InFolders(Images(trees.in_folders(tmp_path, cat=1, dog=1)))
-    with pytest.raises(DataError, match="there are 3 and 2, and only in one of both Cat, bird, ca"):
-        share_classes(source, other)
+def test_tests_on_other_classes_are_refused(source):
+    check_same(source.classes, source.classes)
+    check_same(source.classes, ())
+    with pytest.raises(DataError, match=r"3 classes .* the 2 .* only in one of both: Cat, cat"):
+        check_same(source.classes, ("cat", "dog"))
+    with pytest.raises(DataError, match="another order"):
+        check_same(source.classes, source.classes[::-1])

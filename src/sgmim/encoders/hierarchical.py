@@ -57,12 +57,7 @@ class HierarchicalEncoder(Encoder):
         return self.backbone.norm(self.backbone.layers(patches)).permute(0, 3, 1, 2)
 
     def tokens(self, image, layer=None, *, norm=True):
-        layer, cells = self.layer(layer), self.embed(image)
-        if norm and layer < len(self.layers):
-            raise ConfigurationError(
-                f"the final norm of {self.name} is for its last stage, not for stage {layer}: take "
-                "what it says without that norm"
-            )
+        layer, cells = self.layer(layer, norm=norm), self.embed(image)
         for stage in self._parts()[:layer]:
             cells = stage(cells)
         return (self.backbone.norm(cells) if norm else cells).flatten(1, 2)
