@@ -78,9 +78,8 @@ def test_every_parameter_that_is_trained_gets_a_gradient(kind, norm):
     for layer in (None, 1) if norm != "final" or kind.endswith("vit") else (None,):
         task = Classification(tiny(kind), classes=5, norm=norm, layer=layer)
         sum(task(batch_of(task)).values()).backward()
-        grads = {name: p.grad for name, p in task.named_parameters() if p.requires_grad}
-        assert all(grad is not None and grad.abs().sum() > 0 for grad in grads.values()), grads
-        assert sum(p.requires_grad for p in task.encoder.parameters()) > 0
+        idle = [n for n, p in task.named_parameters() if p.requires_grad and p.grad is None]
+        assert not idle and any(p.requires_grad for p in task.encoder.parameters())
 
 
 def test_block_8_of_12_without_the_norm_is_what_kamim_probes():
