@@ -76,5 +76,5 @@ def test_what_cannot_be_scored_is_refused():
         scored(torch.zeros(2, 9), torch.tensor([0, 9]))
     with pytest.raises(DataError, match="no image to score"):
         ClassificationMeter(classes=2).results()
-    with pytest.raises(ConfigurationError, match=r"has 2 classes \(a to b\), .* task.classes 2"):
+    with pytest.raises(ConfigurationError, match=r"2 classes \(a to b\), .* tells 3 apart: give"):
         ClassificationMeter(classes=3, names=("a", "b"))
