@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any, Literal
 
 from jaxtyping import UInt8
+from PIL import Image
 from timm.data import rand_augment_transform
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import TrivialAugmentWide
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
@@ -86,7 +86,7 @@ def changed(
 @cache
 def _policy(policy: str, side: int, normalization: str, interpolation: Interpolation) -> Any:
     if policy == TRIVIAL:
-        return TrivialAugmentWide(interpolation=InterpolationMode.NEAREST)  # its default
+        return TrivialAugmentWide()
     if not policy:
         return None
     return rand_augment_transform(
@@ -94,6 +94,6 @@ def _policy(policy: str, side: int, normalization: str, interpolation: Interpola
         {
             "translate_const": int(side * 0.45),  # as timm.data.create_transform says
             "img_mean": tuple(mean_color(normalization).tolist()),
-            "interpolation": getattr(InterpolationMode, interpolation.upper()),
+            "interpolation": Image.Resampling[interpolation.upper()],
         },
     )
