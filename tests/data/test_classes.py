@@ -50,9 +50,15 @@ def test_deeper_folders_do_not_matter(tmp_path):
     assert labels(make_source(images=tmp_path, labels="folders")) == [0, 0, 0, 1]
 
 
-def test_a_part_keeps_the_classes_of_all(folder):
-    part = make_source(images=folder, labels="folders", part=(0.8, 1.0))
-    assert part.classes == ("Cat", "bird", "dog") and set(labels(part)) == {2}
+def test_a_part_is_that_of_each_class_and_parts_make_the_whole(folder, source):
+    train, test = (
+        make_source(images=folder, labels="folders", part=part) for part in ((0.0, 0.5), (0.5, 1.0))
+    )
+    assert labels(train) == [0, 1, 1, 2, 2] and labels(test) == [0, 1, 1, 2]
+    assert train.classes == test.classes == ("Cat", "bird", "dog")
+    assert sorted([*train.names, *test.names]) == list(source.names)
+    few = make_source(images=folder, labels="folders", part=(0.5, 1.0), count=2)
+    assert list(few.names) == [test.names[0], test.names[2]]
 
 
 def test_shards_keep_the_folders_and_so_the_labels(folder, source, tmp_path):
@@ -109,7 +115,7 @@ def test_what_needs_labels_says_how_to_give_them():
 def test_tests_on_other_classes_are_refused(source):
     check_same(source.classes, source.classes)
     check_same(source.classes, ())
-    with pytest.raises(DataError, match=r"3 classes .* the 2 .* only in one of both: Cat, cat"):
+    with pytest.raises(DataError, match=r"3 classes .* the 2 .* only in one of both: Cat, bi"):
         check_same(source.classes, ("cat", "dog"))
     with pytest.raises(DataError, match="another order"):
         check_same(source.classes, source.classes[::-1])

@@ -22,6 +22,7 @@ from sgmim.errors import ConfigurationError
 
 POLICY, ERASING = 784, 785  # their keys are what a sample draws from
 TRIVIAL = "trivial"
+LARGEST = 9.99  # of 10: at 10 timm has posterize keep no bit of a color, which Pillow refuses
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def _policy(policy: str, side: int, normalization: str, interpolation: Interpola
     return rand_augment_transform(
         policy,
         {
+            "magnitude_max": LARGEST,
             "translate_const": int(side * 0.45),  # as timm.data.create_transform says
             "img_mean": tuple(mean_color(normalization).tolist()),
             "interpolation": Image.Resampling[interpolation.upper()],
