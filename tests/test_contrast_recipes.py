@@ -6,7 +6,7 @@ import pytest
 
 from recipe_book import IMAGENET, ROOMS, built, first_lines, loaded
 from sgmim.data.batches import Batches
-from sgmim.optim import adamw
+from sgmim.optim import make_optimizer
 from sgmim.options import arguments
 from sgmim.plan import Plan
 from sgmim.request import read
@@ -49,7 +49,7 @@ def test_moco_v3_has_the_rate_and_the_weight_decay_of_the_paper():
     assert plan.rate == pytest.approx(2.4e-3)
     assert schedule(0) == 0 and schedule(40 * epoch) == pytest.approx(2.4e-3, rel=1e-3)
     assert schedule(plan.length(IMAGENET)) == pytest.approx(0.0, abs=1e-9)
-    (group,) = adamw(
+    (group,) = make_optimizer(
         built(config, "pretrain", "mocov3"), lr=1.0, **config.optimizer.as_dict()
     ).param_groups
     assert group["weight_decay"] == 0.1 and group["betas"] == (0.9, 0.999)
@@ -62,7 +62,7 @@ def test_dino_has_the_rate_and_the_weight_decay_of_the_released_weights():
     decay = plan.weight_decay_for(0.04, IMAGENET)
     assert decay(0) == pytest.approx(0.04) and decay(steps) == pytest.approx(0.4)
     method = built(config, "pretrain", "dino")
-    decayed = [g for g in adamw(method, lr=1.0, **config.optimizer.as_dict()).param_groups
+    decayed = [g for g in make_optimizer(method, lr=1.0, **config.optimizer.as_dict()).param_groups
                if g["weight_decay"]]  # fmt: skip
     kept = {id(p) for p in decayed[0]["params"]}
     names = {name for name, p in method.named_parameters() if id(p) in kept}

@@ -29,6 +29,7 @@ BACKBONES = {
     "plain_vit": VisionTransformer, "vit": Beit, "swin": SwinTransformer,
     "swinv2": SwinTransformerV2,
 }  # fmt: skip
+OF_ADAMW_OR_LARS = ("name", "betas", "eps", "momentum", "trust")
 SMALL_SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)}
 SMALL = {
     "swin": SMALL_SWIN,
@@ -53,7 +54,7 @@ def test_it_builds_the_encoder_and_the_head_of_its_row(name):
     assert type(task.encoder.backbone) is BACKBONES[kind]
     assert what == ("segmentation" if name.startswith("ade20k_") else "depth")
     Plan(**config.training.as_dict())
-    spread = groups(task, **without(config.optimizer.as_dict(), "betas", "eps"))
+    spread = groups(task, **without(config.optimizer.as_dict(), *OF_ADAMW_OR_LARS))
     named = [name for group in spread for name, _ in group["params"]]
     learning = {name for name, p in task.named_parameters() if p.requires_grad}
     assert len(named) == len(set(named)) and set(named) == learning
@@ -109,7 +110,7 @@ def test_depth_on_kitti_differs_in_the_encoder_and_how_layers_learn_alone(name):
 def test_layers_of_swinv2_learn_at_the_rates_of_mim_depth_estimation():
     what, config = loaded("kitti_swinv2_base")
     found = groups(
-        built(config, "finetune", what), **without(config.optimizer.as_dict(), "betas", "eps")
+        built(config, "finetune", what), **without(config.optimizer.as_dict(), *OF_ADAMW_OR_LARS)
     )
     scales = {group["lr_scale"] for group in found}
     assert min(scales) == pytest.approx(0.9**28) and max(scales) == 1 and len(scales) == 29

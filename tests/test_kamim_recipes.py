@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from recipe_book import IMAGENET, ROOMS, built, first_lines, flat, loaded
-from sgmim.optim import adamw
+from sgmim.optim import make_optimizer
 from sgmim.options import recipes
 from sgmim.plan import Plan
 from sgmim.request import read
@@ -50,7 +50,7 @@ def test_its_encoder_has_the_readme_s_parameters(row):
     count = sum(parameter.numel() for parameter in method.encoder.parameters())
     assert count / 1e6 == pytest.approx(MILLIONS[row], abs=0.06)
     assert method.needs == ("image", "fast") and method.encoder.image_size == (192, 192)
-    (group,) = adamw(method, lr=1.0, **config.optimizer.as_dict()).param_groups
+    (group,) = make_optimizer(method, lr=1.0, **config.optimizer.as_dict()).param_groups
     assert group["weight_decay"] == 0.05 and len(group["params"]) == len(list(method.parameters()))
 
 

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from recipe_book import IMAGENET, ROOMS, built, first_lines, flat, loaded
-from sgmim.optim import adamw
+from sgmim.optim import make_optimizer
 from sgmim.options import recipes
 from sgmim.plan import Plan
 from sgmim.request import read
@@ -48,7 +48,7 @@ def test_mae_has_the_authors_sizes_and_no_more_to_learn(name):
     learnt = sum(p.numel() for p in method.parameters() if p.requires_grad)
     assert learnt == 111_655_680  # 111.9 M with the two tables of positions
     assert method.mask.squares - method.mask.count == 49
-    groups = adamw(method, lr=1.0, **config.optimizer.as_dict()).param_groups
+    groups = make_optimizer(method, lr=1.0, **config.optimizer.as_dict()).param_groups
     assert {group["betas"] for group in groups} == {(0.9, 0.95)}
     assert {group["weight_decay"] for group in groups} == {0.05, 0.0}
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from recipe_book import IMAGENET, ROOMS, built, first_lines, flat, loaded
-from sgmim.optim import adamw
+from sgmim.optim import make_optimizer
 from sgmim.options import recipes
 from sgmim.plan import Plan
 from sgmim.request import read
@@ -29,7 +29,10 @@ def test_its_command_is_one_and_its_encoder_the_paper_s(epochs):
     assert (method.mask.visible, method.mask.maps * method.mask.cells) == (98, 588)
     assert set(method.outputs) == {"image", "depth", "classes", "normalized_image"}
     assert type(method.encoder.backbone.norm).__name__ == "Identity"
-    assert adamw(method, lr=1.0, **config.optimizer.as_dict()).defaults["betas"] == (0.9, 0.95)
+    assert make_optimizer(method, lr=1.0, **config.optimizer.as_dict()).defaults["betas"] == (
+        0.9,
+        0.95,
+    )
 
 
 @pytest.mark.parametrize("epochs", EPOCHS)

@@ -10,7 +10,14 @@ from conftest import golden
 from sgmim.encoders import make_encoder
 from sgmim.errors import ConfigurationError
 from sgmim.objective import Objective, Task
-from sgmim.optim import adamw, groups, layer_scales, officially_spared, spared
+from sgmim.optim import (
+    adamw,
+    groups,
+    layer_scales,
+    make_optimizer,
+    officially_spared,
+    spared,
+)
 
 SWIN = ("swin_tiny_patch4_window7_224", {"embed_dim": 8, "num_heads": (1, 2, 4, 8)})
 SWINV2 = ("swinv2_tiny_window8_256", {"embed_dim": 8, "num_heads": (1, 2, 4, 8)})
@@ -179,3 +186,52 @@ def test_a_negative_weight_decay_is_refused():
 def test_an_unknown_exclusion_is_named():
     with pytest.raises((ConfigurationError, TypeError), match="official"):
         spared(painter(VIT), "officially")
+
+
+def numbered(weight, bias):
+    """An objective of one matrix and one bias, full of numbers."""
+    objective = Objective()
+    objective.encoder = make_encoder(VIT[0], image_size=64, options=VIT[1])
+    objective.encoder.requires_grad_(False)
+    objective.head = nn.Linear(3, 4)
+    nn.init.constant_(objective.head.weight, weight)
+    nn.init.constant_(objective.head.bias, bias)
+    return objective
+
+
+def test_lars_steps_by_the_trust_ratio_on_matrices_and_plainly_on_biases():
+    objective = numbered(weight=2.0, bias=2.0)
+    optimizer = make_optimizer(objective, name="lars", lr=10.0, weight_decay=0.0)
+    weight, bias = objective.head.weight, objective.head.bias
+    weight.grad, bias.grad = torch.full_like(weight, 7.0), torch.full_like(bias, 7.0)
+    optimizer.step()
+    # |weight| / |gradient| is 2 / 7: a step of 10 * 0.001 * 2 / 7 * 7; without it, of 10 * 7
+    torch.testing.assert_close(weight.data, torch.full((4, 3), 2 - 0.02))
+    torch.testing.assert_close(bias.data, torch.full((4,), 2.0 - 70.0))
+    optimizer.step()  # the momentum of .9 adds to the next step, whose ratio is smaller
+    step = 0.02 * 0.9 + 0.01 * 1.98
+    torch.testing.assert_close(weight.data, torch.full((4, 3), 1.98 - step))
+
+
+def test_lars_has_the_groups_of_adamw_and_its_rates():
+    objective = painter(SWIN)
+    for options in ({}, {"layer_decay": 0.5, "weight_decay": 0.1}):
+        theirs = make_optimizer(objective, lr=2.0, **options).param_groups
+        ours = make_optimizer(objective, name="lars", lr=2.0, **options).param_groups
+
+        def told(groups):
+            return {
+                id(p): (g["lr"], g["weight_decay"], g["lr_scale"])
+                for g in groups
+                for p in g["params"]
+            }
+
+        assert told(ours) == told(theirs)
+        for group in ours:
+            assert {p.ndim > 1 for p in group["params"]} == {group["always_adapt"]}
+            assert (group["momentum"], group["trust_coeff"]) == (0.9, 0.001)
+
+
+def test_adamw_is_what_everything_has_unless_told():
+    one, other = (make(painter(VIT), lr=1e-3) for make in (make_optimizer, adamw))
+    assert type(one) is type(other) and one.defaults == other.defaults

@@ -13,7 +13,7 @@ from recipe_book import IMAGENET, ROOMS, built, command_of, first_lines, flat, l
 from sgmim.errors import ConfigurationError
 from sgmim.guidance import Guide
 from sgmim.methods.sgmim import PAPER_CODE
-from sgmim.optim import adamw
+from sgmim.optim import make_optimizer
 from sgmim.options import recipes
 from sgmim.plan import Plan
 from sgmim.request import read
@@ -110,7 +110,7 @@ def test_it_builds_what_it_is_called_after(name):
     assert model.encoder.dim == (768 if kind is Beit else 1024)
     assert what == name.split("_")[0]
     Plan(**config.training.as_dict())
-    assert adamw(model, lr=1.0, **config.optimizer.as_dict())
+    assert make_optimizer(model, lr=1.0, **config.optimizer.as_dict())
 
 
 @pytest.mark.parametrize("name", TO_PRETRAIN)

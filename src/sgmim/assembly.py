@@ -24,11 +24,11 @@ from sgmim.ema import MovingAverage
 from sgmim.encoders import Encoder, make_encoder
 from sgmim.encoders.files import initialize
 from sgmim.errors import ConfigurationError, DataError
+from sgmim.finished import CLASSES
 from sgmim.objective import Batch, Objective
 from sgmim.optim import make_optimizer
 from sgmim.options import build
 from sgmim.plan import Plan
-from sgmim.prediction import CLASSES
 from sgmim.request import read
 from sgmim.runs import Look
 from sgmim.sources import NO_DATA, completed, make_source

@@ -8,6 +8,7 @@ import torch
 
 from sgmim import distributed
 from sgmim.data.batches import in_order
+from sgmim.data.classes import check_same
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
 from sgmim.data.labels import within
@@ -51,7 +52,7 @@ def evaluate(
     Raises:
         ConfigurationError: options that do not go together.
         DataError: a file is broken, or nothing could be scored; or images are missing of those the
-            source says a benchmark has, and not `partial`.
+            source says a benchmark has, and not `partial`; or its classes are not those learnt.
     """
     meter, was_training = checked(task, source, scoring, partial), task.training
     task.eval()
@@ -77,6 +78,8 @@ def checked(
     options, classes = dict(scoring or {}), tuple(getattr(source, "classes", ()))
     if classes and task.limits:
         options["names"] = classes
+    if "label" in task.needs:
+        check_same(task.class_names, classes)
     meter = task.meter(**options)
     task.check(source.has, "test")
     if missing := [name for name in meter.needs if name not in source.has]:

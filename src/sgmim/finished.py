@@ -1,5 +1,6 @@
 """A run that is done: its model, ready to predict."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,14 @@ from safetensors.torch import load_file
 
 from sgmim import distributed, options
 from sgmim.encoders import make_encoder
+from sgmim.encoders.files import ENCODER, read_header
 from sgmim.errors import DataError, FileError
 from sgmim.inference import Inference
 from sgmim.objective import Objective
 from sgmim.request import read
 from sgmim.runs import CONFIG, OBJECTIVE
 
+CLASSES = "classes"  # in the header of an encoder's file: their names
 ROOMS = {"pretrain": ("methods", "method"), "finetune": ("tasks", "task")}
 
 
@@ -42,8 +45,15 @@ def open_run(
         raise FileError(f"{folder} holds no finished run: {CONFIG} and {OBJECTIVE} are expected")
     finished = build(path, command, changes)
     load_weights(finished.objective, folder / OBJECTIVE, path)
+    finished.objective.class_names = class_names(folder)
     finished.objective.to(distributed.start(device)).eval()
     return finished
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The names of the classes that a run has learnt, where its data had any."""
+    told = read_header(folder if (folder / ENCODER).is_file() else folder / OBJECTIVE)
+    return tuple(json.loads(told.get(CLASSES, "[]")))
 
 
 def build(path: Path, command: str, changes: Sequence[str] = ()) -> Finished:

@@ -67,6 +67,7 @@ def lars(
     objective: Objective,
     *,
     lr: float,
+    weight_decay: float = 0.0,
     momentum: float = 0.9,
     trust: float = 0.001,
     **sharing: Any,
@@ -80,18 +81,19 @@ def lars(
     Args:
         objective: before it is wrapped.
         lr: learning rate.
+        weight_decay: of what decays.
         momentum: of the steps.
         trust: see above.
-        sharing: options of `groups`.
+        sharing: further options of `groups`.
     """
     parameters = []
-    for group in groups(objective, **sharing):
+    for group in groups(objective, weight_decay=weight_decay, **sharing):
         for adapt in (True, False):
             some = [(name, p) for name, p in group["params"] if (p.ndim > 1) is adapt]
             if some:
                 rate = {"lr": lr * group["lr_scale"], "always_adapt": adapt}
                 parameters.append(group | rate | {"params": some})
-    return Lars(parameters, lr=lr, momentum=momentum, trust_coeff=trust)
+    return Lars(parameters, lr=lr, weight_decay=weight_decay, momentum=momentum, trust_coeff=trust)
 
 
 def adamw(

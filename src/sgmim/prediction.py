@@ -1,6 +1,5 @@
 """A model that was fine-tuned, as it is used: images of any kind and size in, answers out."""
 
-import json
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -13,14 +12,10 @@ from torch import Tensor, nn
 
 from sgmim.data.decoding import read_image
 from sgmim.data.geometry import normalize
-from sgmim.encoders.files import ENCODER, read_header
 from sgmim.errors import ConfigurationError, DataError
-from sgmim.finished import Finished, open_run
+from sgmim.finished import Finished, class_names, open_run
 from sgmim.inference import Inference
 from sgmim.objective import Task
-from sgmim.runs import OBJECTIVE
-
-CLASSES = "classes"  # in the header of an encoder's file: their names
 
 
 def load_task(run: Path | str, *, device: str = "auto", **inference: Any) -> "Predictor":
@@ -62,8 +57,7 @@ class Predictor(nn.Module):
         super().__init__()
         self.task, self.name = cast(Task, run.objective), run.name
         self.map: str = next(name for name in self.task.needs if name != "image")
-        told = read_header(folder if (folder / ENCODER).is_file() else folder / OBJECTIVE)
-        self.classes: tuple[str, ...] = tuple(json.loads(told.get(CLASSES, "[]")))
+        self.classes = class_names(folder)
         self.normalization = run.normalization
         self.inference = Inference(**vars(run.inference) | inference)
 

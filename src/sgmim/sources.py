@@ -83,7 +83,8 @@ def make_source(
         scene_seed: other seeds give other scenes.
         scene_kind: of scenes.
         scene_contrast: of the patterns on their surfaces; with less, shapes are learnt sooner.
-        part: first and last share of the data, in the order of names.
+        part: first and last share of the data, in the order of names; where there are labels, that
+            share of each class.
         count: take only so many, evenly spaced.
         short_side: make the shorter side of images and maps so many pixels, the shape kept.
         center: then take the square of so many pixels in the middle.
@@ -145,7 +146,7 @@ def make_source(
     if labels:
         source = InFolders(source)
     if tuple(part) != (0.0, 1.0) or count is not None:
-        source = Subset(source, part, count)
+        source = Subset(source, part, count, getattr(source, "labels", None))
     if side := short_side or center:
         source = Sized(source, side, center)
     if camera or field_of_view:

@@ -4,8 +4,8 @@ from torchvision.datasets import ImageFolder
 
 import trees
 from sgmim.data.batches import Batches, in_order
-from sgmim.data.classes import InFolders, share_classes
-from sgmim.data.images import Images, Source
+from sgmim.data.classes import check_same
+from sgmim.data.images import Source
 from sgmim.data.packing import pack
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.methods.simmim import SimMIM
@@ -50,9 +50,15 @@ def test_deeper_folders_do_not_matter(tmp_path):
     assert labels(make_source(images=tmp_path, labels="folders")) == [0, 0, 0, 1]
 
 
-def test_a_part_keeps_the_classes_of_all(folder):
-    part = make_source(images=folder, labels="folders", part=(0.8, 1.0))
-    assert part.classes == ("Cat", "bird", "dog") and set(labels(part)) == {2}
+def test_a_part_is_that_of_each_class_and_parts_make_the_whole(folder, source):
+    train, test = (
+        make_source(images=folder, labels="folders", part=part) for part in ((0.0, 0.5), (0.5, 1.0))
+    )
+    assert labels(train) == [0, 1, 1, 2, 2] and labels(test) == [0, 1, 1, 2]
+    assert train.classes == test.classes == ("Cat", "bird", "dog")
+    assert sorted([*train.names, *test.names]) == list(source.names)
+    few = make_source(images=folder, labels="folders", part=(0.5, 1.0), count=2)
+    assert list(few.names) == [test.names[0], test.names[2]]
 
 
 def test_shards_keep_the_folders_and_so_the_labels(folder, source, tmp_path):
@@ -106,8 +112,10 @@ def test_what_needs_labels_says_how_to_give_them():
         Objective.check(Classifying.__new__(Classifying), {"image"}, "test")
 
 
-def test_tests_on_other_classes_are_refused(folder, source, tmp_path):
-    share_classes(source, InFolders(Images(folder)))
-    other = InFolders(Images(trees.in_folders(tmp_path, cat=1, dog=1)))
-    with pytest.raises(DataError, match="there are 3 and 2, and only in one of both Cat, bird, ca"):
-        share_classes(source, other)
+def test_tests_on_other_classes_are_refused(source):
+    check_same(source.classes, source.classes)
+    check_same(source.classes, ())
+    with pytest.raises(DataError, match=r"3 classes .* the 2 .* only in one of both: Cat, bi"):
+        check_same(source.classes, ("cat", "dog"))
+    with pytest.raises(DataError, match="another order"):
+        check_same(source.classes, source.classes[::-1])

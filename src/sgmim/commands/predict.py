@@ -12,6 +12,10 @@ under each image's name:
     sheet/NAME.png      beside the image, with a scale or the names of classes
     points/NAME.ply     depth as a cloud of points, as --camera or --field_of_view sees them
 
+Of a model that tells the class of a whole image there is one table instead:
+
+    classes.csv         every image, its five likeliest classes and their probabilities
+
 May be stopped, and goes on. Broken images are left out, and listed in broken.txt beside the maps.
 """
 
@@ -34,6 +38,7 @@ from sgmim.files import write_whole
 from sgmim.inference import Inference
 from sgmim.knowledge.maker import Function
 from sgmim.knowledge.maps import Made, make
+from sgmim.naming import TABLE, name_all, write_table
 from sgmim.options import Parser
 from sgmim.pinhole import Lens
 from sgmim.point_clouds import as_ply, cloud
@@ -75,6 +80,9 @@ def main(arguments: Sequence[str]) -> None:
     changed = parser.read(arguments, defaults=False).get("inference")  # else as the run has it
     model = load_task(config.run, device=config.device, **(changed.as_dict() if changed else {}))
     images = Images(config.images)
+    if model.map == "label":
+        write_names(model, images, config.out, config.names)
+        return
     lens = Lens(config.camera, config.field_of_view)
     pictures = Pictures(
         model, images, config.out, chosen(config.write, model), lens, config.ends, config.names
@@ -93,6 +101,28 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{config.out}: {len(images) - broken} of {len(images)} images")
     if broken == len(images):
         raise DataError(f"none of the {len(images)} images could be read")
+
+
+def write_names(model: Predictor, images: Images, out: Path, names: Sequence[str]) -> None:
+    """Write the table of which classes the images are of.
+
+    Raises:
+        ConfigurationError: there are not as many names as classes.
+        DataError: no image could be read.
+    """
+    count = model.task.limits["label"]
+    names = names or model.classes
+    if names and len(names) != count:
+        raise ConfigurationError(f"{len(names)} names are given, and there are {count} classes")
+    rows = list(name_all(model, images, names))
+    for row in rows:
+        if row.error:
+            print(f"left out: {row.error}", file=sys.stderr)
+    read = [row for row in rows if not row.error]
+    if not read:
+        raise DataError(f"none of the {len(images)} images could be read")
+    write_table(out / TABLE, read)
+    print(f"{out / TABLE}: {len(read)} of {len(images)} images")
 
 
 def chosen(words: str, model: Predictor) -> tuple[str, ...]:

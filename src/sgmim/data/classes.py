@@ -1,6 +1,6 @@
 """Images with a class each: the name of the folder they are in, as a number."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -62,18 +62,18 @@ def label(number: int | np.integer) -> Int64[Tensor, ""]:
     return torch.tensor(int(number), dtype=torch.int64)
 
 
-def share_classes(source: Source, other: Source) -> None:
-    """See to it that a number means the same class in both.
+def check_same(learnt: Sequence[str], tested: Sequence[str]) -> None:
+    """See to it that a number means the same class where a model learnt and where it is tested.
 
     Raises:
-        DataError: the names of their classes differ.
+        DataError: the names of the classes differ; where there are none, nothing is known.
     """
-    one, two = (getattr(each, "classes", ()) for each in (source, other))
-    if one and two and tuple(one) != tuple(two):
-        only = [name for name in (*one, *two) if (name in one) != (name in two)]
+    if learnt and tested and tuple(learnt) != tuple(tested):
+        only = sorted({*learnt} ^ {*tested})
+        told = f"only in one of both: {listed(only, 3)}" if only else "they are in another order"
         raise DataError(
-            f"the classes learnt are not those to be tested on: there are {len(one)} and "
-            f"{len(two)}, and only in one of both {listed(only, 3)}"
+            f"the {len(learnt)} classes that were learnt are not the {len(tested)} to be tested "
+            f"on; {told}"
         )
 
 

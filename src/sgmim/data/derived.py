@@ -1,5 +1,6 @@
 """Sources made of another source: a part of it, another map on its images, its maps mixed up."""
 
+from array import array
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -38,26 +39,34 @@ class Subset(Derived):
         source: that they are of.
         part: first and last share of it, such as (0.7, 1.0) for its last 30 %, in its order.
         count: so many of these, evenly spaced.
+        labels: of its samples, by which a part is one of each class: their order is often that of
+            the classes.
 
     Raises:
         ConfigurationError: there would be none, or fewer than `count`.
     """
 
     def __init__(
-        self, source: Source, part: tuple[float, float] = (0.0, 1.0), count: int | None = None
+        self,
+        source: Source,
+        part: tuple[float, float] = (0.0, 1.0),
+        count: int | None = None,
+        labels: np.ndarray | None = None,
     ):
         if not 0 <= part[0] < part[1] <= 1:
             raise ConfigurationError(f"a part of the data is two shares, 0 <= a < b <= 1: {part}")
         first, last = (round(share * len(source)) for share in part)
-        span = range(first, last)
-        if not span or (count is not None and not 0 < count <= len(span)):
+        span: Sequence[int] = range(first, last)  # of millions, which a range keeps in no memory
+        if labels is not None and tuple(part) != (0.0, 1.0):
+            span = of_each_class(labels, part)
+        if not len(span) or (count is not None and not 0 < count <= len(span)):
             raise ConfigurationError(
                 f"cannot take {count or 'any'} of the {len(span)} samples in part {part} of "
                 f"{len(source)}"
             )
         count = count or len(span)
         super().__init__(source)
-        self.indices: Sequence[int] = span  # of millions, which a range keeps in no memory
+        self.indices = span
         if count < len(span):
             self.indices = [span[i * len(span) // count] for i in range(count)]
         self.names = Chosen(source.names, self.indices)
@@ -65,6 +74,15 @@ class Subset(Derived):
     def read(self, index: int, needs: Collection[str] | None = None) -> Sample:
         """See `Source`."""
         return self.source.read(self.indices[index], needs)
+
+
+def of_each_class(labels: np.ndarray, part: tuple[float, float]) -> Sequence[int]:
+    """The places of a first and last share of the samples of each class, in their order."""
+    order = np.argsort(labels, kind="stable")
+    classes = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    first, last = part
+    spans = [each[round(first * len(each)) : round(last * len(each))] for each in classes]
+    return array("q", np.sort(np.concatenate(spans)).tolist())
 
 
 class Drawn(Derived):

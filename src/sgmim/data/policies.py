@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any, Literal
 
 from jaxtyping import UInt8
+from PIL import Image
 from timm.data import rand_augment_transform
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import TrivialAugmentWide
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
@@ -22,6 +22,7 @@ from sgmim.errors import ConfigurationError
 
 POLICY, ERASING = 784, 785  # their keys are what a sample draws from
 TRIVIAL = "trivial"
+LARGEST = 9.99  # of 10: at 10 timm has posterize keep no bit of a color, which Pillow refuses
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,15 @@ def changed(
 @cache
 def _policy(policy: str, side: int, normalization: str, interpolation: Interpolation) -> Any:
     if policy == TRIVIAL:
-        return TrivialAugmentWide(interpolation=InterpolationMode.NEAREST)  # its default
+        return TrivialAugmentWide()
     if not policy:
         return None
     return rand_augment_transform(
         policy,
         {
+            "magnitude_max": LARGEST,
             "translate_const": int(side * 0.45),  # as timm.data.create_transform says
             "img_mean": tuple(mean_color(normalization).tolist()),
-            "interpolation": getattr(InterpolationMode, interpolation.upper()),
+            "interpolation": Image.Resampling[interpolation.upper()],
         },
     )

@@ -82,11 +82,11 @@ class Encoder(nn.Module):
         stages of a hierarchical one."""
         return self.widths
 
-    def layer(self, number: int | None = None) -> int:
-        """The number of a layer, counted from 1; the last if not given.
+    def layer(self, number: int | None = None, *, norm: bool = False) -> int:
+        """The number of a layer, counted from 1, the last if not given, if it can be asked for.
 
         Raises:
-            ConfigurationError: there is no such layer.
+            ConfigurationError: there is no such layer, or the final norm is not as wide.
         """
         number = len(self.layers) if number is None else number
         if not 1 <= number <= len(self.layers):
@@ -94,6 +94,11 @@ class Encoder(nn.Module):
             raise ConfigurationError(
                 f"{self.name} has {len(self.layers)} {kind}, counted from 1: there is no layer "
                 f"{number}"
+            )
+        if norm and self.layers[number - 1] != self.dim:
+            raise ConfigurationError(
+                f"the final norm of {self.name} is for its last stage, not for stage {number}: "
+                "take what that says without it"
             )
         return number
 
@@ -110,19 +115,14 @@ class Encoder(nn.Module):
         Raises:
             ConfigurationError: there is no such layer, or the final norm is not for it.
         """
-        layer = self.layer(layer)
-        if norm and layer < len(self.layers) and not self.is_plain:
-            raise ConfigurationError(
-                f"the final norm of {self.name} is for its last stage, not for stage {layer}: take "
-                "what it says without that norm"
-            )
+        layer = self.layer(layer, norm=norm)
         (tokens,) = self.outputs(image, (layer - 1,))
         return self.normed(tokens) if norm else tokens
 
     def beyond(self, layer: int | None = None, *, norm: bool = True) -> list[nn.Parameter]:
         """The parameters that `tokens` of a layer do not depend on."""
         backbone: Any = self.backbone
-        parts = self._parts()[self.layer(layer) :] + ([] if norm else [backbone.norm])
+        parts = self._parts()[self.layer(layer, norm=norm) :] + ([] if norm else [backbone.norm])
         return [parameter for part in parts for parameter in part.parameters()]
 
     def _parts(self) -> list[nn.Module]:

@@ -1,6 +1,7 @@
 """What is said of an image in words, as a picture beside it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,5 +45,15 @@ def _caption(
     one, other = (names[number] if names else f"class {number}" for number in (truth, found))
     lines = [f"is {one}", f"said {other}", f"at {share:.0%}"]
     for place, line in enumerate(lines):
-        draw.text((8, height // 2 + 22 * (place - 1)), line, INK, font, anchor="lm")
+        shown = _shortened(line, font, width - 16)
+        draw.text((8, height // 2 + 22 * (place - 1)), shown, INK, font, anchor="lm")
     return np.asarray(paper)
+
+
+def _shortened(line: str, font: Any, width: int) -> str:
+    """A line with as many letters as fit into so many pixels."""
+    if font.getlength(line) <= width:
+        return line
+    while font.getlength(f"{line}…") > width:
+        line = line[:-1]
+    return f"{line}…"

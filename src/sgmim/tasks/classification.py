@@ -53,9 +53,9 @@ class Classification(Task):
             raise ConfigurationError(f"{encoder.name} has no class token: give --task.pool mean")
         super().__init__()
         self.encoder, self.frozen, self.smoothing = encoder, frozen, smoothing
-        self.layer, self.pool, self.through_norm = encoder.layer(layer), pool, norm == "final"
+        self.layer, self.pool, self.through_norm = layer, pool, norm == "final"
         self.limits = {"label": classes}
-        dim = encoder.layers[self.layer - 1]
+        dim = encoder.layers[encoder.layer(layer, norm=self.through_norm) - 1]
         self.norm = nn.LayerNorm(dim, eps=1e-6) if norm == "pooled" else nn.Identity()
         self.statistics = (
             nn.BatchNorm1d(dim, affine=False, eps=1e-6) if batch_norm else nn.Identity()
