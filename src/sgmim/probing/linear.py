@@ -41,19 +41,19 @@ class LinearProbe:
     Args:
         optimizer: "lars", with momentum 0.9 and the trust ratio for weights, none for biases
             (MAE); "adamw" (KAMIM); or "sgd" with momentum 0.9 (DINO).
-        rates: the grid. Of "lars" and "sgd" for a batch of 256 features, scaled with it.
+        rates: the grid. Of "lars" and "sgd" for 256 features a step, scaled with `batch`.
         weight_decay: of the optimizer.
         normalize: by the mean and deviation of each batch, without weights of its own (BatchNorm),
             as MAE does: features of masked image modeling differ in scale by channel.
         epochs: passes over the features.
         warmup_epochs: of these, in which the rate rises from 0; after that it falls by half a
             cosine to 0.
-        batch: features a step; fewer where an epoch would not have 16 steps.
+        batch: features a step; fewer where an epoch would not have 16 steps, at the same rate.
         held_out: share of the training data, of each class alike, that the rate is chosen on.
     """
 
     optimizer: Literal["lars", "adamw", "sgd"] = "lars"
-    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     weight_decay: float = 0.0
     normalize: bool = True
     epochs: int = 90
@@ -155,7 +155,7 @@ def fit(train: Labeled, classes: int, how: LinearProbe, rates: Sequence[float], 
     heads = Heads(len(rates), train.features.shape[1], classes, normalize=how.normalize, seed=seed)
     heads.to(device)
     separate = heads.separate()
-    scale = 1.0 if how.optimizer == "adamw" else batch / 256
+    scale = 1.0 if how.optimizer == "adamw" else how.batch / 256
     optimizer = _optimizer(separate, [rate * scale for rate in rates], how)
     share = CosineAfterWarmup(
         lr=1.0, steps=how.epochs * steps, warmup=min(how.warmup_epochs, how.epochs) * steps
