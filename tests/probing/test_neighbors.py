@@ -72,9 +72,15 @@ def test_what_is_separable_is_told_apart_for_every_number_of_neighbors():
     assert found["by_k"] == {"1": 1.0, "5": 1.0, "10": 1.0}
 
 
+def test_numbers_of_neighbors_that_there_are_not_are_left_out():
+    (found,) = Neighbors(k=(20, 10, 100)).outcomes(noise(30), None, 5)
+    assert found["by_k"].keys() == {"10", "20"}
+
+
 def test_more_neighbors_than_there_are_is_refused():
     with pytest.raises(ConfigurationError, match="20 neighbors are to vote, and there are 19"):
-        Neighbors(k=(20,)).outcomes(noise(20), None, 5)
+        Neighbors(k=(20,)).check(20, 0)
+    Neighbors(k=(20,)).check(20, 1)
 
 
 @pytest.mark.parametrize("wrong", [{"k": ()}, {"k": (0,)}, {"temperature": 0.0}])
