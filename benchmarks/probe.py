@@ -4,10 +4,11 @@
 
 Neighbors: 10,000 queries of a bank of 50,000 features of 768 numbers (as CIFAR's images and a
 ViT-B), 20 neighbors, cosine. The peers are scikit-learn's KNeighborsClassifier, by brute force with
-the same weights, and lightly's knn_predict; all three find the same classes, which is checked. Linear: 10,000 features of 768 numbers in 10 and in 100 classes, the preset "mae" (8 rates
-of LARS, 90 epochs, then once more at the best rate). The peer is LogisticRegression, at as many
-strengths of its regularization. All take turns in one process on as many threads; time is the
-clock's, since several threads are asked.
+the same weights, and lightly's knn_predict; all three find the same classes, which is checked.
+Linear: 10,000 features of 768 numbers in 10 and in 100 classes, the preset "mae" (8 rates of LARS,
+90 epochs, then once more at the best rate). The peer is LogisticRegression, at as many strengths of
+its regularization. All take turns in one process on as many threads; time is the clock's, since
+several threads are asked.
 
 A row's `value` is the median in seconds, `ratio` the median over the rounds of ours / the peer's,
 and the middle 80 % of the rounds lie from `low` to `high`. The goals: 10 s for the neighbors and
