@@ -73,7 +73,8 @@ def told(task: Task, made: Record) -> str:
     scores, protocol = made["scores"], dict(made["protocol"])
     found, expected = protocol.pop("images_found"), protocol.pop("images_expected")
     without, name = protocol.pop("images_without_truth"), protocol.pop("name")
-    classes, inference = protocol.pop("iou", {}), dict(protocol.pop("inference"))
+    classes = {**protocol.pop("iou", {}), **protocol.pop("recall", {})}  # by name
+    inference = dict(protocol.pop("inference"))
     scored, size = protocol.pop("images"), by(inference.pop("size"))
     lines = [f"{score:<12} {scores[score]:.4f}" for score in task.metrics if score in scores]
     if len(classes) <= SHOWN:

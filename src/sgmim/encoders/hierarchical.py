@@ -65,6 +65,10 @@ class HierarchicalEncoder(Encoder):
                 patches = block(patches)
                 yield patches
 
+    def _parts(self):
+        stages: Iterable[Any] = self.backbone.layers
+        return list(stages)
+
     def levels(self, blocks=None, *, of_twelve=QUARTERS):
         if blocks is not None:
             raise ConfigurationError(
@@ -76,8 +80,7 @@ class HierarchicalEncoder(Encoder):
     def outputs(self, image, levels=None):
         levels = self.levels() if levels is None else levels
         cells, outputs = self.embed(image), {}
-        stages: list[Any] = list(self.backbone.layers)
-        for number, stage in enumerate(stages[: max(levels) + 1]):
+        for number, stage in enumerate(self._parts()[: max(levels) + 1]):
             cells = stage(cells)
             if number in levels:
                 outputs[number] = cells.flatten(1, 2)

@@ -58,6 +58,7 @@ class PlainEncoder(Encoder):
         tables = (n for n, _ in backbone.blocks.named_parameters() if "relative_position" in n)
         self.can_leave_out = not any(tables)
         self.has_class_token = backbone.cls_token is not None
+        self.prefix = backbone.num_prefix_tokens
         positions = getattr(backbone, "pos_embed", None)
         self.takes_any_size = isinstance(backbone, VisionTransformer) and positions is not None
 
@@ -153,6 +154,13 @@ class PlainEncoder(Encoder):
             tokens = self._block(block, tokens, told)
             yield tokens
 
+    @property
+    def layers(self):
+        return (self.dim,) * len(self.blocks)
+
+    def _parts(self):
+        return self.blocks
+
     def summary(self, image):
         """The class token after the final norm; the mean of the others where there is none."""
         tokens = self.mix(self.placed(self.embed(image)))
@@ -196,8 +204,7 @@ class PlainEncoder(Encoder):
         return [self._map(tokens) for tokens in outputs], classes
 
     def unseen(self, levels):
-        later = [self.backbone.norm, *self.blocks[max(levels) + 1 :]]
-        return [parameter for module in later for parameter in module.parameters()]
+        return self.beyond(max(levels) + 1, norm=False)
 
     def outputs(self, image, levels=None):
         levels = self.levels() if levels is None else levels
