@@ -8,7 +8,7 @@ from conftest import tiny
 from sgmim import features
 from sgmim.encoders import make_encoder
 from sgmim.errors import ConfigurationError
-from sgmim.features import Reading, depth, extracted, gathered, read, reading
+from sgmim.features import Reading, extracted, gathered, read, reading
 
 KINDS = ("vit", "simmim_vit", "rotary_vit", "swin", "swinv2")
 
@@ -69,7 +69,7 @@ def test_the_preset_kamim_is_a_swins_last_stage_before_the_final_norm(kind):
 
 def test_both_is_the_class_token_and_then_the_mean():
     encoder, image = deep(2), images(size=32)
-    vectors = [one(encoder, image, layer=1, pool=pool) for pool in ("class", "mean", "both")]
+    vectors = [one(encoder, image, layer=1, pool=pool) for pool in ("cls", "mean", "both")]
     torch.testing.assert_close(torch.cat(vectors[:2], dim=1), vectors[2])
 
 
@@ -82,7 +82,7 @@ def test_registers_are_neither_class_token_nor_patches():
 
 
 def test_one_pass_serves_several_readings_and_goes_no_deeper_than_the_deepest(encoder):
-    image, last = images(), depth(encoder)
+    image, last = images(), encoder.layer()
     passes = [reading(encoder, "kamim", layer=layer) for layer in (last, 1)]
     together = read(encoder, image, passes)
     for vectors, each in zip(together, passes, strict=True):
@@ -121,7 +121,7 @@ def test_features_are_fp32_whatever_the_encoder_computes_in():
     [
         ("vit", {"layer": 3}, "has 2 blocks, counted from 1: there is no layer 3"),
         ("vit", {"layer": 0}, "there is no layer 0"),
-        ("rotary_vit", {"pool": "class"}, "has no class token: take the pooling 'mean'"),
+        ("rotary_vit", {"pool": "cls"}, "has no class token: take the pooling 'mean'"),
         ("swin", {"layer": 2, "norm": True}, "is for its last stage"),
         ("swin", {"layer": 5}, "has 4 stages"),
         ("vit", {"preset": "kamin"}, "did you mean 'kamim'?"),

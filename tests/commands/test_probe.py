@@ -60,10 +60,10 @@ def written(run):
 def test_a_linear_probe_tells_colors_apart_and_says_how_it_was_made(capsys, run, colors):
     assert sgmim("probe", "linear", run, *both(colors), *QUICK, "--seeds=2") == 0
     record = json.loads((run / "probes" / f"linear_mae_{colors.name}.json").read_text())
-    assert record["scores"] == {"top1": 1.0, "mean_per_class": 1.0}
+    assert record["scores"] == {"top1": 1.0, "macc": 1.0}
     protocol = record["protocol"]
     assert (protocol["train"], protocol["test"], protocol["classes"]) == (36, 15, 3)
-    assert (protocol["layer"], protocol["of"], protocol["pool"]) == (2, 2, "class")
+    assert (protocol["layer"], protocol["of"], protocol["pool"]) == (2, 2, "cls")
     assert (protocol["share"], protocol["weight_decay"]) == (0.875, 0.0)
     assert "never" not in protocol["rate_chosen_on"] and "held out" in protocol["rate_chosen_on"]
     assert [each["seed"] for each in record["seeds"]] == [0, 1] and record["step"] == 7

@@ -68,7 +68,7 @@ def test_what_is_separable_is_told_apart_for_every_number_of_neighbors():
     labels = torch.arange(60) % 3
     features = torch.eye(3)[labels] + 0.01 * torch.rand(60, 3)
     (found,) = Neighbors(k=(5, 1, 10)).outcomes(Labeled(features, labels), None, 3)
-    assert found["scores"] == {"top1": 1.0, "mean_per_class": 1.0}
+    assert found["scores"] == {"top1": 1.0, "macc": 1.0}
     assert found["by_k"] == {"1": 1.0, "5": 1.0, "10": 1.0}
 
 
