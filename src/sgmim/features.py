@@ -20,7 +20,7 @@ from sgmim.objective import Batch
 from sgmim.training import Cast, casting
 
 Layer = int | Literal["last"]
-Pool = Literal["class", "mean", "both"]
+Pool = Literal["cls", "mean", "both"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 PRESETS = ("mae", "kamim")
 
@@ -35,14 +35,9 @@ class Reading:
     norm: bool  # whether through the final norm before that
 
     def __str__(self) -> str:
-        pool = {"class": "class token", "mean": "mean of patches", "both": "class token and mean"}
+        pool = {"cls": "class token", "mean": "mean of patches", "both": "class token and mean"}
         norm = "after the final norm" if self.norm else "no final norm"
         return f"layer {self.layer} of {self.of}, {pool[self.pool]}, {norm}"
-
-
-def depth(encoder: Encoder) -> int:
-    """How many layers can be read: blocks of a plain encoder, stages of a hierarchical one."""
-    return len(encoder.blocks) if encoder.is_plain else len(encoder.widths)
 
 
 def reading(
@@ -62,7 +57,7 @@ def reading(
             patch tokens of block 8 of 12, or as deep in another ViT, and of a Swin's last stage,
             both before the final norm (madhava20217/KAMIM, linear probing).
         layer: counted from 1, or "last".
-        pool: "class", "mean" or "both".
+        pool: "cls", "mean" or "both".
         norm: through the final norm.
 
     Raises:
@@ -71,7 +66,7 @@ def reading(
     """
     if preset not in PRESETS:
         raise unknown("preset of a probe", preset, PRESETS)
-    number = depth(encoder) if layer == "last" else layer
+    number = encoder.layer(None if layer == "last" else layer) if layer is not None else None
     asked: dict[str, Any] = {"layer": number, "pool": pool, "norm": norm}
     given = {name: value for name, value in asked.items() if value is not None}
     found = replace((_mae if preset == "mae" else _kamim)(encoder), **given)
@@ -80,23 +75,17 @@ def reading(
 
 
 def _mae(encoder: Encoder) -> Reading:
-    last = depth(encoder)
-    return Reading(last, last, "class" if encoder.has_class_token else "mean", norm=True)
+    last = encoder.layer()
+    return Reading(last, last, "cls" if encoder.has_class_token else "mean", norm=True)
 
 
 def _kamim(encoder: Encoder) -> Reading:
-    last = depth(encoder)
+    last = encoder.layer()
     layer = encoder.levels(of_twelve=(8,))[0] + 1 if encoder.is_plain else last
     return Reading(layer, last, "mean", norm=False)
 
 
 def _check(encoder: Encoder, reading: Reading) -> None:
-    kind = "blocks" if encoder.is_plain else "stages"
-    if not 1 <= reading.layer <= reading.of:
-        raise ConfigurationError(
-            f"{encoder.name} has {reading.of} {kind}, counted from 1: there is no layer "
-            f"{reading.layer}"
-        )
     if reading.pool != "mean" and not encoder.has_class_token:
         raise ConfigurationError(f"{encoder.name} has no class token: take the pooling 'mean'")
     if reading.norm and not encoder.is_plain and reading.layer < reading.of:
@@ -120,10 +109,10 @@ def read(
 def _pooled(
     encoder: Encoder, tokens: Float[Tensor, "b n d"], reading: Reading
 ) -> Float[Tensor, "b _"]:
-    if reading.norm and reading.pool == "class":
+    if reading.norm and reading.pool == "cls":
         tokens = tokens[:, :1]  # the norm is of each token by itself
     tokens = encoder.normed(tokens) if reading.norm else tokens
-    if reading.pool == "class":
+    if reading.pool == "cls":
         return tokens[:, 0].float()
     mean = encoder.without_prefix(tokens).mean(dim=1, dtype=torch.float32)
     return mean if reading.pool == "mean" else torch.cat([tokens[:, 0].float(), mean], dim=1)

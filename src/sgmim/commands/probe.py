@@ -9,6 +9,7 @@ LEGEND; 'new' is an encoder like the first of them before any training. Each get
 RUN/probes/NAME.json, what has no folder in --out (docs/probing.md).
 """
 
+import inspect
 import json
 import sys
 from collections.abc import Sequence
@@ -37,12 +38,17 @@ PARTS = {"train", "val", "test", "images"}  # folders whose name is not that of 
 
 
 def main(arguments: Sequence[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(inspect.cleandoc(__doc__ or ""))
+        return
     kind, config = _read(arguments)
     device = distributed.start(config.device)
     questions = _exam(config)
     how = KINDS[kind](**config[kind].as_dict())
     extraction = Extraction(**config.features.as_dict())
-    done = Probe(kind, config.preset, extraction, asdict(how), questions.told(), arguments)
+    counts = questions.told()
+    how.check(counts["train"], counts["test"])
+    done = Probe(kind, config.preset, extraction, asdict(how), counts, arguments)
     made: dict[str, scores.Record] = {}
     for subject in open_subjects(config.runs, device=device, size=config.image_size):
         readings = extraction.readings(subject, config.preset)
@@ -69,11 +75,13 @@ def _tell(made: dict[str, scores.Record], config: Namespace) -> None:
 
 def _read(arguments: Sequence[str]) -> tuple[str, Namespace]:
     """Which probe, and its options: those given, the preset's, those of the signatures."""
-    kind = next((word for word in arguments if not word.startswith("-")), "linear")
+    kind = arguments[0]
     if kind not in KINDS:
         raise unknown("probe", kind, KINDS)
     parser = _parser(kind)
     asked = parser.read(arguments)
+    if asked.get("seeds", 1) < 1:
+        raise ConfigurationError(f"seeds is how often to train, 1 or more, not {asked.seeds}")
     if asked.preset not in PRESETS:
         raise unknown("preset of a probe", asked.preset, PRESETS)
     parts = ("features.", f"{kind}.")

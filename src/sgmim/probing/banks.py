@@ -29,7 +29,7 @@ class Extraction:
     Args:
         layer: block of a ViT or stage of a Swin, counted from 1, or "last"; of several each is
             probed, and one forward pass serves all.
-        pool: "class" token, "mean" of the patch tokens, or "both", one after the other.
+        pool: "cls" token, "mean" of the patch tokens, or "both", one after the other.
         norm: through the encoder's final norm before pooling.
         share: of an image's shorter side that the center crop takes, in the shape of the encoder's
             images: 0.875 is 224 of 256 pixels. null is the whole image, resized.

@@ -8,7 +8,7 @@ rate is chosen on a part of the training data that no head has seen, never on th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Any, Literal
 
 import torch
@@ -41,19 +41,19 @@ class LinearProbe:
     Args:
         optimizer: "lars", with momentum 0.9 and the trust ratio for weights, none for biases
             (MAE); "adamw" (KAMIM); or "sgd" with momentum 0.9 (DINO).
-        rates: the grid. Of "lars" and "sgd" for a batch of 256 features, scaled with it.
+        rates: the grid. Of "lars" and "sgd" for 256 features a step, scaled with `batch`.
         weight_decay: of the optimizer.
         normalize: by the mean and deviation of each batch, without weights of its own (BatchNorm),
             as MAE does: features of masked image modeling differ in scale by channel.
         epochs: passes over the features.
         warmup_epochs: of these, in which the rate rises from 0; after that it falls by half a
             cosine to 0.
-        batch: features a step; fewer where an epoch would not have 16 steps.
+        batch: features a step; fewer where an epoch would not have 16 steps, at the same rate.
         held_out: share of the training data, of each class alike, that the rate is chosen on.
     """
 
     optimizer: Literal["lars", "adamw", "sgd"] = "lars"
-    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     weight_decay: float = 0.0
     normalize: bool = True
     epochs: int = 90
@@ -61,16 +61,16 @@ class LinearProbe:
     batch: int = 16384
     held_out: float = 0.1
 
+    def check(self, known: int, asked: int) -> None:
+        """Raise ConfigurationError where, of so many images, there is nothing to test on."""
+        if not asked:
+            raise ConfigurationError(NO_TEST)
+
     def outcomes(
         self, train: Labeled, test: Labeled | None, classes: int, seeds: int
     ) -> list[dict[str, Any]]:
-        """What comes of it, of every seed; see `probe`.
-
-        Raises:
-            ConfigurationError: there is nothing to test on.
-        """
-        if test is None:
-            raise ConfigurationError(NO_TEST)
+        """What comes of it, of every seed; see `probe`."""
+        assert test is not None, "see check"
         return [probe(train, test, classes, self, seed) for seed in range(seeds)]
 
     def __post_init__(self):
@@ -109,16 +109,24 @@ def probe(
         {"rate": rate, **judged(scored(heads, judge.features, number), judge.labels)}
         for number, rate in enumerate(how.rates)
     ]
-    rate = max(grid, key=lambda row: (row["top1"], -row["loss"]))["rate"]
+    rate = best(grid)
     final = fit(train, classes, how, [rate], seed)
     scores = accuracies(scored(final, test.features, 0), test.labels)
     return {"seed": seed, "scores": scores, "rate": rate, "grid": grid, "held_out": len(judge)}
 
 
-def judged(said: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> dict[str, float]:
-    """What a rate is chosen by: how often a head is right, and of equals by its loss."""
-    loss = F.cross_entropy(said, labels).nan_to_num(torch.inf).item()
-    return accuracies(said, labels) | {"loss": loss}
+def judged(said: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> dict[str, float | None]:
+    """What a rate is chosen by: how often its head is right, and its loss; None if it diverged."""
+    loss = F.cross_entropy(said, labels).item()
+    return {**accuracies(said, labels), "loss": loss if isfinite(loss) else None}
+
+
+def best(grid: Sequence[dict[str, Any]]) -> float:
+    """The rate whose head is right most often, of equals that of the smaller loss; one that
+    diverged only where all did."""
+    finite = [row for row in grid if row["loss"] is not None]
+    first = max(finite or grid[:1], key=lambda row: (row["top1"], -(row["loss"] or 0.0)))
+    return first["rate"]
 
 
 class Heads(nn.Module):
@@ -155,7 +163,7 @@ def fit(train: Labeled, classes: int, how: LinearProbe, rates: Sequence[float], 
     heads = Heads(len(rates), train.features.shape[1], classes, normalize=how.normalize, seed=seed)
     heads.to(device)
     separate = heads.separate()
-    scale = 1.0 if how.optimizer == "adamw" else batch / 256
+    scale = 1.0 if how.optimizer == "adamw" else how.batch / 256
     optimizer = _optimizer(separate, [rate * scale for rate in rates], how)
     share = CosineAfterWarmup(
         lr=1.0, steps=how.epochs * steps, warmup=min(how.warmup_epochs, how.epochs) * steps

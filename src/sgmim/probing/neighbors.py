@@ -5,7 +5,7 @@ C): cosine similarity, votes exp(similarity / 0.07). No training: the labeled fe
 whole classifier.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,33 +25,34 @@ class Neighbors:
     """How neighbors vote.
 
     Args:
-        k: how many neighbors; a score is told for each number, the first is the headline.
+        k: how many neighbors; a score is told for each number of which there are as many, and the
+            first of these is the headline.
         temperature: of the votes.
     """
 
     k: tuple[int, ...] = (20, 10, 100, 200)
     temperature: float = 0.07
 
+    def check(self, known: int, asked: int) -> None:
+        """Raise ConfigurationError where, of so many images, fewer can vote than are to."""
+        most = known if asked else known - 1
+        if min(self.k) > most:
+            raise ConfigurationError(
+                f"{min(self.k)} neighbors are to vote, and there are {most}: give other --knn.k"
+            )
+
     def outcomes(
         self, train: Labeled, test: Labeled | None, classes: int, seeds: int = 1
     ) -> list[dict[str, Any]]:
         """What comes of it, once, as nothing is random: "scores" of the first k, top1 of each in
-        "by_k". Without test data each image of the others is asked about by all others.
-
-        Raises:
-            ConfigurationError: there are fewer images than neighbors that are to vote.
-        """
-        most = len(train) - (test is None)
-        if max(self.k) > most:
-            raise ConfigurationError(
-                f"{max(self.k)} neighbors are to vote, and there are {most} images: give other "
-                "--knn.k"
-            )
+        "by_k". Without test data each image that is known is asked about by all others."""
         asked = test or train
-        votes = vote(train, asked.features, classes, self, leave_out=test is None)
+        there = len(train) - (test is None)
+        how = replace(self, k=tuple(k for k in self.k if k <= there))
+        votes = vote(train, asked.features, classes, how, leave_out=test is None)
         found = {k: accuracies(said, asked.labels) for k, said in votes.items()}
         by_k = {str(k): scores["top1"] for k, scores in sorted(found.items())}
-        return [{"scores": found[self.k[0]], "by_k": by_k}]
+        return [{"scores": found[how.k[0]], "by_k": by_k}]
 
     def __post_init__(self):
         if not self.k or min(self.k) < 1:

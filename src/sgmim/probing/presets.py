@@ -11,7 +11,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "linear.optimizer": "lars",
         "linear.normalize": True,
         "linear.weight_decay": 0.0,
-        "linear.rates": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        "linear.rates": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         "linear.epochs": 90,
         "linear.warmup_epochs": 10,
         "linear.batch": 16384,

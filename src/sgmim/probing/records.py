@@ -11,14 +11,13 @@ import timm
 from sgmim import scores
 from sgmim.analysis.base import Subject
 from sgmim.features import Reading
-from sgmim.probing.accuracy import SCORES
 from sgmim.probing.banks import Extraction
 from sgmim.probing.weights import checkpoint
 from sgmim.protocols import by
 from sgmim.scores import Record
 
 CHOSEN = "a part held out of the training data; the test data are scored once, at the end"
-TITLES = {"top1": "top1", "top5": "top5", "mean_per_class": "per class"}
+TITLES = {"top1": "top1", "top5": "top5", "macc": "per class"}
 
 
 @dataclass(frozen=True)
@@ -109,12 +108,12 @@ def told(made: Record) -> str:
 def table(records: Mapping[str, Record]) -> str:
     """Several records by name, beside each other."""
     width = max(len("encoder"), *map(len, records)) + 2
-    head = f"{'encoder':<{width}}{'layer':<9}" + "".join(f"{TITLES[n]:<18}" for n in SCORES)
+    head = f"{'encoder':<{width}}{'layer':<9}" + "".join(f"{TITLES[n]:<18}" for n in TITLES)
     has_rates = any(made["probe"] == "linear" for made in records.values())
     rows = [head + "rate" * has_rates]
     for name, made in records.items():
         layer = f"{made['protocol']['layer']} of {made['protocol']['of']}"
-        told = "".join(f"{_score(made, score):<18}" for score in SCORES)
+        told = "".join(f"{_score(made, score):<18}" for score in TITLES)
         rates = ", ".join(dict.fromkeys(f"{s['rate']:g}" for s in made["seeds"] if has_rates))
         rows.append(f"{name:<{width}}{layer:<9}{told}{rates}".rstrip())
     return "\n".join(rows)

@@ -95,4 +95,5 @@ def ranks(logits: Float[Tensor, "b k"], label: Int[Tensor, " b"]) -> Int[Tensor,
     """How many classes are taken to be likelier than the true one: 0 where it is found."""
     own = logits.gather(1, label[:, None])
     before = torch.arange(logits.shape[1], device=logits.device) < label[:, None]
-    return ((logits > own) | ((logits == own) & before)).sum(dim=1)
+    # what is no number is likelier than anything: a model that diverged is never right
+    return (~(logits <= own) | ((logits == own) & before)).sum(dim=1)
