@@ -12,9 +12,9 @@ LEGEND; 'new' is an encoder like the first of them before any training. In RUN/a
 and of several, or of what has no folder, the same of all together in --out FOLDER.
 """
 
-import inspect
 import json
 from collections.abc import Iterator, Sequence
+from inspect import cleandoc, signature
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -43,7 +43,7 @@ GIVEN = ("images", "pairs", "shards", "dataset", "scenes")  # one of these says 
 
 def main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(inspect.cleandoc(__doc__ or ""))
+        print(cleandoc(__doc__ or ""))
         return
     name, *rest = arguments
     if name.startswith("-"):
@@ -182,5 +182,7 @@ def _write(
 
 
 def _told(data: Namespace) -> dict[str, Any]:
-    """What the data is, of all that can be said of it what was."""
-    return {name: value for name, value in data.as_dict().items() if value is not None}
+    """What the data is: what was said of it, of all that can be."""
+    usual = {name: option.default for name, option in signature(make_source).parameters.items()}
+    told = {name: value for name, value in data.as_dict().items() if value != usual[name]}
+    return {name: value for name, value in told.items() if data.scenes or "scene" not in name}
