@@ -8,7 +8,7 @@ from sgmim.analysis import figure
 
 def drawn():
     with figure.style():
-        sheet = Figure(figsize=(1, 1))
+        sheet = Figure(figsize=(4, 3))
         axes = sheet.subplots()
         for number in range(9):
             axes.plot([0, number], label=f"{number} of nine", **figure.marked(number))

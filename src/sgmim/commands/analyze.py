@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigurationError(f"sgmim analyze WHAT? There is {', '.join(contents(ROOM))}")
     config, options = _asked(name, rest)
     analysis = find(ROOM, name)(**{option: config[option] for option in options})
-    source = _source(config, config.images or analysis.images)
+    source = _source(config, analysis.images if config.images is None else config.images)
     device = distributed.start(config.device)
     subjects = open_subjects(
         config.runs, device=device, size=config.size, whole=analysis.whole, changes=analysis.changes
