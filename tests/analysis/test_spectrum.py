@@ -89,5 +89,13 @@ def test_curves_on_other_grids_have_axes_of_their_own():
     with figure.style():
         drawn = Spectrum().draw(found)
     drawn.draw_without_rendering()
-    depths = [axes for axes in drawn.axes if axes.get_title().startswith("Each layer")]
+    depths = [axes for axes in drawn.axes if axes.get_title().startswith("Each block")]
     assert [len(axes.lines) for axes in depths] == [1, 1]
+
+
+def test_a_map_of_four_cells_has_no_frequency_to_tell_of():
+    torch.manual_seed(0)
+    seen = Subject("one", tiny("swin", (64, 64)).eval(), "imagenet")
+    with torch.no_grad():
+        found = Spectrum().look(seen, [{"image": torch.randn(2, 3, 64, 64)}])
+    assert list(found.numbers) == ["stage 1 at 0.875π", "stage 3 at 0.5π"]

@@ -10,7 +10,7 @@ The nearer to 0 it is at the highest frequency, the more a layer tells of edges 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import floor
+from math import floor, nan
 from typing import Any
 
 import torch
@@ -59,14 +59,11 @@ class Spectrum(Analysis):
             for name, total in sums.items()
             for frequency, delta in half_diagonal(total / images, nyquist=self.nyquist)
         ]
-        ends = list({row["layer"]: row for row in rows}.values())  # the last row of each layer
-        return Findings(
-            {
-                f"{end['layer']} at {end['frequency']:.3g}π": float(end["delta"])
-                for end in (ends[0], ends[-1])
-            },
-            rows,
-        )
+        # the last row of each layer; a map of 2 x 2 cells has no frequency but 0 (and 1π)
+        ends = [row for row in {row["layer"]: row for row in rows}.values() if row["frequency"]]
+        told = {f"{end['layer']} at {end['frequency']:.3g}π": float(end["delta"]) for end in ends}
+        few = list(told)[:1] + list(told)[-1:]
+        return Findings({name: told[name] for name in few}, rows)
 
     def draw(self, findings: Mapping[str, Findings]) -> Figure:
         """On the left the highest frequency of every layer; beside it all frequencies, subject by
@@ -147,15 +144,23 @@ def _draw_family(part: Any, family: dict[str, dict[str, Curve]], places: dict[st
 
 
 def _draw_depth(axes: Axes, family: dict[str, dict[str, Curve]], places: dict[str, int]) -> None:
+    """The last entry of every curve. Stages of a Swin are not joined by a line: each has a grid and
+    a highest frequency of its own."""
     axes.set_visible(True)
+    layers = next(iter(family.values()))
+    highest = [curve[-1][0] for curve in layers.values()]
+    is_alike = len({layer.partition("(")[2] for layer in layers}) == 1
     for name, curves in family.items():
-        ends = [curve[-1][1] for curve in curves.values()]
-        axes.plot(range(1, len(ends) + 1), ends, label=name, **figure.marked(places[name]))
-    layers = list(next(iter(family.values())))
-    highest = {curve[-1][0] for curves in family.values() for curve in curves.values()}
-    at = f"at {highest.pop():.3g}π" if len(highest) == 1 else "at its highest frequency"
-    axes.set(title=f"Each layer {at}", xlabel=layers[0].split()[0], ylabel="Δ log amplitude")
-    axes.set_xticks(range(1, len(layers) + 1), [layer.split()[1] for layer in layers])
+        ends = [curve[-1][1] if curve[-1][0] else nan for curve in curves.values()]
+        looks = figure.marked(places[name]) | ({} if is_alike else {"linestyle": "none"})
+        axes.plot(range(1, len(ends) + 1), ends, label=name, **looks)
+    kind = next(iter(layers)).split()[0]
+    at = f"{highest[0]:.3g}π" if len(set(highest)) == 1 else "its highest frequency"
+    numbers = [layer.split()[1] for layer in layers]
+    if len(set(highest)) > 1:
+        numbers = [f"{n}\n{f:.3g}π" for n, f in zip(numbers, highest, strict=True)]
+    axes.set_xticks(range(1, len(layers) + 1), numbers)
+    axes.set(title=f"Each {kind} at {at}", xlabel=kind, ylabel="Δ log amplitude")
 
 
 def _draw_spectrum(axes: Axes, name: str, curves: dict[str, Curve]) -> None:

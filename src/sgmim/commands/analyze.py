@@ -12,9 +12,9 @@ LEGEND; 'new' is an encoder like the first of them before any training. In RUN/a
 and of several, or of what has no folder, the same of all together in --out FOLDER.
 """
 
-import inspect
 import json
 from collections.abc import Iterator, Sequence
+from inspect import cleandoc, signature
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -43,14 +43,14 @@ GIVEN = ("images", "pairs", "shards", "dataset", "scenes")  # one of these says 
 
 def main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(inspect.cleandoc(__doc__ or ""))
+        print(cleandoc(__doc__ or ""))
         return
     name, *rest = arguments
     if name.startswith("-"):
         raise ConfigurationError(f"sgmim analyze WHAT? There is {', '.join(contents(ROOM))}")
     config, options = _asked(name, rest)
     analysis = find(ROOM, name)(**{option: config[option] for option in options})
-    source = _source(config, config.images or analysis.images)
+    source = _source(config, analysis.images if config.images is None else config.images)
     device = distributed.start(config.device)
     subjects = open_subjects(
         config.runs, device=device, size=config.size, whole=analysis.whole, changes=analysis.changes
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
 def _asked(name: str, arguments: Sequence[str]) -> tuple[Namespace, list[str]]:
     """What was asked for, and which of it are options of the analysis itself."""
     kind = find(ROOM, name)
-    parser = Parser(f"analyze {name}", f"{kind.title}: {kind.__doc__ or ''}".split("\n")[0])
+    parser = Parser(f"analyze {name}", (kind.__doc__ or "").split("\n")[0])
     parser.add_argument("runs", type=str, nargs="+", help="runs, files of encoders, LEGEND=RUN")
     options = parser.add_keywords(kind)
     told = f"how many, evenly spaced over all there are; {kind.images} if not given"
@@ -105,8 +105,12 @@ def _own_data(words: Sequence[str]) -> list[str]:
     for place in named(words).values():
         if (path := Path(place) / CONFIG).is_file():
             data = read_recipe(path).get("data") or {}
-            return [f"--data.{n}={json.dumps(v)}" for n, v in data.items() if v is not None]
+            return [f"--data.{n}={_word(v)}" for n, v in data.items() if v is not None]
     raise ConfigurationError(NO_DATA)
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _source(config: Namespace, images: int) -> Source:
@@ -178,5 +182,7 @@ def _write(
 
 
 def _told(data: Namespace) -> dict[str, Any]:
-    """What the data is, of all that can be said of it what was."""
-    return {name: value for name, value in data.as_dict().items() if value is not None}
+    """What the data is: what was said of it, of all that can be."""
+    usual = {name: option.default for name, option in signature(make_source).parameters.items()}
+    told = {name: value for name, value in data.as_dict().items() if value != usual[name]}
+    return {name: value for name, value in told.items() if data.scenes or "scene" not in name}
