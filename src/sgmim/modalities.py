@@ -1,7 +1,7 @@
 """One of the maps that MultiMAE is shown parts of and asked for the rest: what its numbers are, and
 how wrong an answer is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd, inf
 from typing import Any, Literal
@@ -171,13 +171,17 @@ class Modality:
         named = {self.name: shown, f"{self.name}, hidden": seen}
         if painted is None:
             return named
-        answer = painted.float().transpose(1, 2).unflatten(2, hidden.shape[1:])
-        answer = F.pixel_shuffle(answer, self.side)
+        answer = self.laid(painted, hidden.shape[1:])
         if self.classes:
             answer = answer.argmax(dim=1, keepdim=True).float()
         elif self.kind == "directions":
             answer = F.normalize(answer, dim=1)
         return named | {f"{self.name}, painted": seen.where(seen.isfinite(), self._drawn(answer))}
+
+    def laid(self, painted: Float[Tensor, "b n p"], grid: Sequence[int]) -> Map:
+        """What is painted in all patches of a grid, as a map."""
+        patches = painted.float().transpose(1, 2).unflatten(2, tuple(grid))
+        return F.pixel_shuffle(patches, self.side)
 
     def _drawn(self, values: Map) -> Float[Tensor, "b _ _ _"]:
         """For people, pixel for pixel on the image."""

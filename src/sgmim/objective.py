@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError
+from sgmim.masking import only
 
 # The named tensors of one batch. "image" is (b, 3, H, W), normalized; every other map ("depth",
 # "edges") is (b, c, H, W), float, lies on the image pixel for pixel, and is NaN where nothing is
@@ -26,6 +27,29 @@ Losses = dict[str, Tensor]
 # Named images and maps as a reader would see them, each (b, 3, H, W) or (b, c, H, W), in the units
 # of the batch; NaN is drawn as nothing.
 Pictures = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Painting:
+    """An image that was seen in part, and what was painted of it, in the units of the batch."""
+
+    image: Float[Tensor, "b c H W"]  # as it is
+    hidden: Bool[Tensor, "b h w"]  # its patches that were not seen
+    painted: Float[Tensor, "b c H W"]  # NaN where nothing is painted, which is where it was seen
+    is_measured: bool = True  # or is it painted in colors that only the image itself can tell
+
+    @property
+    def seen(self) -> Float[Tensor, "b c H W"]:
+        """The part of the image that was seen, NaN elsewhere."""
+        return only(self.image, ~self.hidden)
+
+    @property
+    def filled(self) -> Float[Tensor, "b c H W"]:
+        """That part, with the rest painted."""
+        return self.seen.where(self.seen.isfinite(), self.painted)
+
+    def pictures(self) -> Pictures:
+        return {"image": self.image, "image, hidden": self.seen, "image, painted": self.filled}
 
 
 # What is to be done where the data lacks something; for any other map it is HINT.
@@ -54,6 +78,7 @@ class Objective(nn.Module):
     """Turns a batch into losses. Pre-training methods and downstream tasks are both objectives."""
 
     needs: tuple[str, ...] = ("image",)  # names of the maps it must be given
+    paints_from: tuple[str, ...] = ()  # names of what it paints an image from, if it paints any
     limits: Mapping[str, int] = MappingProxyType({})  # how many classes maps of them may have
     encoder: Encoder  # what outlives the run: exactly the weights that transfer
 
@@ -66,6 +91,14 @@ class Objective(nn.Module):
         It is called on one process alone, unless the model is shared among several.
         """
         raise NotImplementedError
+
+    def paint(self, batch: Batch) -> Painting:
+        """The image as it paints it, from `paints_from` and without what is hidden.
+
+        Raises:
+            ConfigurationError: it paints none.
+        """
+        raise ConfigurationError(f"{type(self).__name__} paints no images")
 
     def begin(self, moment: Moment) -> None:
         """Told before every step of a run whose length is known: what changes with time (a

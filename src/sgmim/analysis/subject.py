@@ -9,6 +9,7 @@ new, scratch=new           like the first of those that are not new, before any 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from sgmim.encoders.files import (
 )
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.finished import open_run
+from sgmim.options import find
+from sgmim.plain_values import read_recipe
+from sgmim.runs import CONFIG
 
 NEW = "new"
 SEED = 0  # of new weights
@@ -136,9 +140,19 @@ def _with_method(
     name: str, run: Path, device: torch.device | str, changes: Mapping[str, Any]
 ) -> Subject:
     words = [f"--method.{option}={json.dumps(value)}" for option, value in changes.items()]
-    found = open_run(run, "pretrain", str(device), words)
+    found = open_run(run, "pretrain", str(device), words if _takes(run, changes) else ())
     _check(name, found.objective.encoder)
     return Subject(name, found.objective.encoder, found.normalization, run, found.objective)
+
+
+def _takes(run: Path, changes: Mapping[str, Any]) -> bool:
+    """Whether the method of a run has these options; MoCo v3, which hides nothing, has none of a
+    mask, and what asks for them says so in its own words."""
+    path = run / CONFIG
+    method = read_recipe(path).get("pretrain") if path.is_file() else None
+    if not isinstance(method, str):
+        return True  # it is no run of pre-training, as open_run will say
+    return set(signature(find("methods", method)).parameters) >= changes.keys()
 
 
 def _check(name: str, encoder: Encoder) -> None:

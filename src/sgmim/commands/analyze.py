@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
 def _asked(name: str, arguments: Sequence[str]) -> tuple[Namespace, list[str]]:
     """What was asked for, and which of it are options of the analysis itself."""
     kind = find(ROOM, name)
-    parser = Parser(f"analyze {name}", f"{kind.title}: {kind.__doc__ or ''}".split("\n")[0])
+    parser = Parser(f"analyze {name}", (kind.__doc__ or "").split("\n")[0])
     parser.add_argument("runs", type=str, nargs="+", help="runs, files of encoders, LEGEND=RUN")
     options = parser.add_keywords(kind)
     told = f"how many, evenly spaced over all there are; {kind.images} if not given"
@@ -105,8 +105,12 @@ def _own_data(words: Sequence[str]) -> list[str]:
     for place in named(words).values():
         if (path := Path(place) / CONFIG).is_file():
             data = read_recipe(path).get("data") or {}
-            return [f"--data.{n}={json.dumps(v)}" for n, v in data.items() if v is not None]
+            return [f"--data.{n}={_word(v)}" for n, v in data.items() if v is not None]
     raise ConfigurationError(NO_DATA)
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _source(config: Namespace, images: int) -> Source:

@@ -17,6 +17,7 @@ With the encoder "rotary_vit_*" and positions "rotary" it is the network of CroC
 al., 2023, arXiv:2211.10408).
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -30,8 +31,8 @@ from sgmim.encoders.plain import PlainEncoder, leaving_out
 from sgmim.encoders.rotary import RotaryAttention, RotaryCrossAttention, Turns, turns
 from sgmim.layers import image_of_pixels, patches_of_pixels, sincos, take
 from sgmim.losses import painted_mse
-from sgmim.masking import RandomMask, keys, only
-from sgmim.objective import Batch, Losses, Objective, Pictures
+from sgmim.masking import RandomMask, keys
+from sgmim.objective import Batch, Losses, Objective, Painting, Pictures
 
 
 class CroCo(Objective):
@@ -50,7 +51,7 @@ class CroCo(Objective):
         ConfigurationError: an encoder that cannot leave patches out, or a decoder that is none.
     """
 
-    needs = ("image", "second")
+    needs = paints_from = ("image", "second")
     encoder: PlainEncoder
 
     def __init__(
@@ -98,26 +99,35 @@ class CroCo(Objective):
         tokens = self.encoder.placed(self.encoder.embed(image))
         return self.encoder.without_prefix(self.encoder.mix(tokens))
 
-    def pictures(self, batch: Batch) -> Pictures:
+    def paint(self, batch: Batch) -> Painting:
         """What is asked in a patch's own scale is painted with mean and contrast of the same patch
-        of the second view; and, "to scale", with those of the hidden patch itself."""
+        of the second view."""
+        return next(self._paintings(batch))
+
+    def pictures(self, batch: Batch) -> Pictures:
+        """What is asked in a patch's own scale, also "to scale": with mean and contrast of the
+        hidden patch itself."""
+        usual, *own = self._paintings(batch)
+        pictures = usual.pictures() | {"image, second": batch["second"].float()}
+        if own:
+            pictures["image, painted to scale"] = own[0].filled
+        return pictures
+
+    def _paintings(self, batch: Batch) -> Iterator[Painting]:
         image, second = batch["image"].float(), batch["second"].float()
         marked = self.mask(keys(batch))
         visible, _ = self.mask.cells(marked)
         squares = self.head(self.features(batch["image"], batch["second"], visible)).float()
-        seen = only(image, ~marked)
 
-        def filled(squares: Float[Tensor, "b n q"]) -> Float[Tensor, "b c H W"]:
+        def placed(squares: Float[Tensor, "b n q"], is_measured: bool = True) -> Painting:
             painted = image_of_pixels(squares, self.encoder.grid, self.encoder.patch)
-            return seen.where(~seen.isnan(), painted)
+            return Painting(image, marked, painted, is_measured)
 
-        pictures = {"image": image, "image, hidden": seen, "image, second": second}
         if not self.normalize:
-            return pictures | {"image, painted": filled(squares)}
-        return pictures | {
-            "image, painted": filled(self._scaled(squares, second)),
-            "image, painted to scale": filled(self._scaled(squares, image)),
-        }
+            yield placed(squares)
+            return
+        yield placed(self._scaled(squares, second))
+        yield placed(self._scaled(squares, image), False)
 
     def _scaled(
         self, squares: Float[Tensor, "b n q"], like: Float[Tensor, "b c H W"]

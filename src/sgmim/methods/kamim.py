@@ -19,7 +19,7 @@ from sgmim.encoders.base import Encoder
 from sgmim.layers import PixelHead, take, tokens
 from sgmim.losses import painted_l1
 from sgmim.masking import RandomMask, keys, only
-from sgmim.objective import Batch, Losses, Objective, Pictures
+from sgmim.objective import Batch, Losses, Objective, Painting, Pictures
 from sgmim.weighting import Normalize, Raster, Weights
 
 
@@ -42,6 +42,8 @@ class KAMIM(Objective):
     Raises:
         ConfigurationError: squares or patches that do not tile the image, or a number that is none.
     """
+
+    paints_from = ("image",)
 
     def __init__(
         self,
@@ -84,13 +86,10 @@ class KAMIM(Objective):
     def warnings(self, batch: Batch) -> list[str]:
         return self.weights.warnings(batch)
 
-    def pictures(self, batch: Batch) -> Pictures:
+    def paint(self, batch: Batch) -> Painting:
         image, hidden = batch["image"], self.mask(keys(batch))
         painted = self.head.paint(self.encoder(image, hidden, self.token)).float()
-        seen = only(image, ~hidden)
-        return {
-            "image": image,
-            "image, hidden": seen,
-            "image, painted": seen.where(seen.isfinite(), painted),
-            "weights": self.weights(batch),
-        }
+        return Painting(image, hidden, painted)
+
+    def pictures(self, batch: Batch) -> Pictures:
+        return self.paint(batch).pictures() | {"weights": self.weights(batch)}

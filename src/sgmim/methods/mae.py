@@ -10,10 +10,11 @@ The encoder sees a quarter of the patches and nothing in place of the others: it
 and meets no token that it would never meet again. The decoder is light, and forgotten afterwards.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sgmim.decoder import Decoder, begin
@@ -22,7 +23,7 @@ from sgmim.encoders.plain import PlainEncoder, leaving_out
 from sgmim.layers import image_of_pixels, patches_of_pixels, spread, take, tokens
 from sgmim.losses import painted_mse
 from sgmim.masking import RandomMask, keys, only
-from sgmim.objective import Batch, Losses, Objective, Pictures
+from sgmim.objective import Batch, Losses, Objective, Painting, Pictures
 
 
 class MAE(Objective):
@@ -45,6 +46,7 @@ class MAE(Objective):
             image, or a decoder that is none.
     """
 
+    paints_from = ("image",)
     encoder: PlainEncoder
 
     def __init__(
@@ -88,37 +90,37 @@ class MAE(Objective):
         known = self.encoder.tokens_of(self.encoder.embed(image), seen)
         return self.head(self.decoder(known, seen, hidden))
 
-    def pictures(self, batch: Batch) -> Pictures:
+    def paint(self, batch: Batch) -> Painting:
         """What is asked in a patch's own scale is painted at the mean of what is seen and with its
-        contrast; and, "to scale", with mean and contrast of the hidden patch itself."""
+        contrast."""
+        return next(self._paintings(batch))
+
+    def pictures(self, batch: Batch) -> Pictures:
+        """What is asked in a patch's own scale, also "to scale": with mean and contrast of the
+        hidden patch itself."""
+        usual, *own = self._paintings(batch)
+        to_scale = {"image, painted to scale": own[0].filled} if own else {}
+        return usual.pictures() | to_scale
+
+    def _paintings(self, batch: Batch) -> Iterator[Painting]:
         image, marked = batch["image"].float(), self.mask(keys(batch))
         seen, hidden = self.mask.cells(marked)
         painted = self.painted(batch["image"], seen, hidden).float()
-        pictures = {"image": image, "image, hidden": only(image, ~marked)}
+
+        def placed(squares: Float[Tensor, "b n q"], is_measured: bool) -> Painting:
+            grid, patch = self.encoder.grid, self.encoder.patch
+            everywhere = image_of_pixels(tokens(spread(squares, hidden, grid)), grid, patch)
+            return Painting(image, marked, only(everywhere, marked), is_measured)
+
         if not self.normalize:
-            return pictures | {"image, painted": self._filled(image, marked, painted, hidden)}
+            yield placed(painted, True)
+            return
         squares = patches_of_pixels(image, self.encoder.patch)
         means, deviations = _scales(take(squares, seen))
-        usual = painted * deviations.mean(dim=1, keepdim=True) + means.mean(dim=1, keepdim=True)
+        scale, middle = (values.mean(dim=1, keepdim=True) for values in (deviations, means))
+        yield placed(painted * scale + middle, True)
         means, deviations = _scales(take(squares, hidden))
-        own = painted * deviations + means
-        return pictures | {
-            "image, painted": self._filled(image, marked, usual, hidden),
-            "image, painted to scale": self._filled(image, marked, own, hidden),
-        }
-
-    def _filled(
-        self,
-        image: Float[Tensor, "b c H W"],
-        marked: Bool[Tensor, "b h w"],
-        painted: Float[Tensor, "b n q"],
-        hidden: Int[Tensor, "b n"],
-    ) -> Float[Tensor, "b c H W"]:
-        """The image with what was painted in place of what is hidden."""
-        grid, patch = self.encoder.grid, self.encoder.patch
-        everywhere = image_of_pixels(tokens(spread(painted, hidden, grid)), grid, patch)
-        seen = only(image, ~marked)
-        return seen.where(~seen.isnan(), everywhere)
+        yield placed(painted * deviations + means, False)
 
 
 def _scales(

@@ -33,7 +33,7 @@ from sgmim.guidance import NOT_MAPS
 from sgmim.layers import take
 from sgmim.masking import keys
 from sgmim.modalities import MapOptions, Modality
-from sgmim.objective import Batch, Losses, Objective, Pictures
+from sgmim.objective import Batch, Losses, Objective, Painting, Pictures
 
 
 class MultiMAE(Objective):
@@ -90,7 +90,7 @@ class MultiMAE(Objective):
         self.asked = [each for each in (*self.maps, scaled) if each.weight]
         if not self.asked:
             raise ConfigurationError("every weight is 0: MultiMAE would be asked for nothing")
-        self.needs = tuple(each.name for each in self.maps)
+        self.needs = self.paints_from = tuple(each.name for each in self.maps)
         self.limits = {each.name: each.classes for each in self.maps if each.classes}
         self.loss_on = loss_on
         alphas = [alpha, *(alpha if e.alpha is None else e.alpha for e in told.values())]
@@ -121,6 +121,15 @@ class MultiMAE(Objective):
         for each in self.maps:
             each.check(batch)
         return []
+
+    def paint(self, batch: Batch) -> Painting:
+        """The image as it is, not in the scale of its patches."""
+        values, dealt = self._values(batch), self.mask(keys(batch))
+        for each, painted in self._painted(values, dealt.rows):
+            if each.title == "image":
+                hidden = self.mask.at(dealt.hidden[:, 0])
+                return Painting(values[0], hidden, each.laid(painted, hidden.shape[1:]))
+        raise ConfigurationError("MultiMAE with an image_weight of 0 paints no images as they are")
 
     def pictures(self, batch: Batch) -> Pictures:
         values, dealt = self._values(batch), self.mask(keys(batch))

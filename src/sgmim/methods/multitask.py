@@ -24,7 +24,7 @@ from sgmim.guidance.views import drawn
 from sgmim.layers import PixelHead, mask_token, take, tokens
 from sgmim.losses import painted_l1
 from sgmim.masking import RandomMask, keys, only
-from sgmim.objective import Batch, Losses, Objective, Pictures
+from sgmim.objective import Batch, Losses, Objective, Painting, Pictures
 
 
 class MultiTask(Objective):
@@ -44,6 +44,8 @@ class MultiTask(Objective):
         ConfigurationError: squares that do not tile the image or cut cells of the feature map,
             options of a map that do not go together, or nothing that is asked for.
     """
+
+    paints_from = ("image",)
 
     def __init__(
         self,
@@ -96,14 +98,19 @@ class MultiTask(Objective):
             each.check(batch)
         return []
 
+    def paint(self, batch: Batch) -> Painting:
+        if not self.head:
+            raise ConfigurationError("with mask_ratio 0 nothing of an image is hidden, nor painted")
+        image, hidden = batch["image"], self._hidden(batch)
+        painted = self.head.paint(self.encoder(image, hidden, self.token)).float()
+        return Painting(image, hidden, painted)
+
     def pictures(self, batch: Batch) -> Pictures:
         image, hidden = batch["image"], self._hidden(batch)
         features = self.encoder(image, hidden, self.token)
         pictures = {"image": image}
         if self.head:
-            seen, painted = only(image, ~hidden), self.head.paint(features).float()
-            pictures["image, hidden"] = seen
-            pictures["image, painted"] = seen.where(seen.isfinite(), painted)
+            pictures = Painting(image, hidden, self.head.paint(features).float()).pictures()
         for each in self.maps:
             pictures[each.name] = drawn(each.wanted, each.seen(batch, each.wanted))
             head = own(self.map_heads, each.name)

@@ -35,7 +35,7 @@ from sgmim.guidance.views import Map
 from sgmim.layers import PixelHead, mask_token, take, tokens
 from sgmim.losses import check_window, from_surroundings, in_surroundings, painted_l1
 from sgmim.masking import Part, RandomMask, keys, only
-from sgmim.objective import Batch, Losses, Objective, Pictures
+from sgmim.objective import Batch, Losses, Objective, Painting, Pictures
 from sgmim.weighting import Weights
 
 # The authors' first commit, two weeks before the paper: patch merging without activation, hidden
@@ -83,6 +83,8 @@ class SGMIM(Objective):
             heads that do not divide its channels, fewer than one of heads or blocks, a negative
             mlp_ratio, or options of a map that do not go together.
     """
+
+    paints_from = ("image",)
 
     def __init__(
         self,
@@ -167,17 +169,25 @@ class SGMIM(Objective):
             each.check(batch)
         return self.weights.warnings(batch) if self.weights else []
 
+    def paint(self, batch: Batch) -> Painting:
+        """No map has a part in it: the image is painted from features that are not guided."""
+        image, hidden = batch["image"], self.mask(keys(batch))
+        return self._painting(image, hidden, self.encoder(image, hidden, self.token))
+
+    def _painting(
+        self,
+        image: Float[Tensor, "b c H W"],
+        hidden: Bool[Tensor, "b h w"],
+        features: Float[Tensor, "b d _ _"],
+    ) -> Painting:
+        painted = from_surroundings(self.head.paint(features).float(), image, self.target_window)
+        return Painting(image, hidden, painted, is_measured=not self.target_window)
+
     def pictures(self, batch: Batch) -> Pictures:
         image, drawn = batch["image"], keys(batch)
         hidden = self.mask(drawn)
         features = self.encoder(image, hidden, self.token)
-        painted = from_surroundings(self.head.paint(features).float(), image, self.target_window)
-        seen = only(image, ~hidden)
-        pictures = {
-            "image": image,
-            "image, hidden": seen,
-            "image, painted": seen.where(seen.isfinite(), painted),
-        }
+        pictures = self._painting(image, hidden, features).pictures()
         if self.weights:
             pictures["weights"] = self.weights(batch)
         if self.guides:

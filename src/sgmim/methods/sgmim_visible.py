@@ -28,7 +28,7 @@ from sgmim.guidance.fusion import Fusion
 from sgmim.layers import PixelHead, spread
 from sgmim.losses import painted_l1
 from sgmim.masking import Part, RandomMask, keys, only
-from sgmim.objective import Batch, Losses, Objective, Pictures
+from sgmim.objective import Batch, Losses, Objective, Painting, Pictures
 from sgmim.weighting import Weights
 
 
@@ -76,6 +76,8 @@ class VisibleSGMIM(Objective):
         ConfigurationError: an encoder that cannot leave patches out, squares that do not tile the
             image, a decoder or a fusion that is none, or options of a map that do not go together.
     """
+
+    paints_from = ("image",)
 
     encoder: PlainEncoder
 
@@ -155,16 +157,18 @@ class VisibleSGMIM(Objective):
             each.check(batch)
         return self.weights.warnings(batch) if self.weights else []
 
+    def paint(self, batch: Batch) -> Painting:
+        """No map has a part in it: the image is painted from features that are not guided."""
+        return self._painting(batch["image"], self._seen(batch))
+
+    def _painting(self, image: Float[Tensor, "b c H W"], seen: Seen) -> Painting:
+        features = self.decoder(seen.tokens, seen.places, seen.hidden)
+        painted = self.head.paint(spread(features, seen.hidden, self.encoder.grid)).float()
+        return Painting(image, seen.marked, only(painted, seen.marked))
+
     def pictures(self, batch: Batch) -> Pictures:
         seen, grid, patch = self._seen(batch), self.encoder.grid, self.encoder.patch
-        features = self.decoder(seen.tokens, seen.places, seen.hidden)
-        painted = self.head.paint(spread(features, seen.hidden, grid)).float()
-        visible = only(batch["image"], ~seen.marked)
-        pictures = {
-            "image": batch["image"],
-            "image, hidden": visible,
-            "image, painted": visible.where(visible.isfinite(), painted),
-        }
+        pictures = self._painting(batch["image"], seen).pictures()
         if self.weights:
             pictures["weights"] = self.weights(batch)
         if self.guides:

@@ -12,7 +12,7 @@ from sgmim.encoders.base import Encoder
 from sgmim.layers import PixelHead, mask_token, take, tokens
 from sgmim.losses import check_window, from_surroundings, in_surroundings, painted_l1
 from sgmim.masking import RandomMask, keys, only
-from sgmim.objective import Batch, Losses, Objective, Pictures
+from sgmim.objective import Batch, Losses, Objective, Painting, Pictures
 from sgmim.weighting import Weights
 
 
@@ -30,6 +30,8 @@ class SimMIM(Objective):
     Raises:
         ConfigurationError: squares that do not tile the image, or surroundings without a middle.
     """
+
+    paints_from = ("image",)
 
     def __init__(
         self,
@@ -62,14 +64,12 @@ class SimMIM(Objective):
     def warnings(self, batch: Batch) -> list[str]:
         return self.weights.warnings(batch) if self.weights else []
 
-    def pictures(self, batch: Batch) -> Pictures:
+    def paint(self, batch: Batch) -> Painting:
         image, hidden = batch["image"], self.mask(keys(batch))
         painted = self.head.paint(self.encoder(image, hidden, self.token)).float()
         painted = from_surroundings(painted, image, self.target_window)
-        seen = only(image, ~hidden)
-        pictures = {
-            "image": image,
-            "image, hidden": seen,
-            "image, painted": seen.where(~seen.isnan(), painted),
-        }
-        return pictures | ({"weights": self.weights(batch)} if self.weights else {})
+        return Painting(image, hidden, painted, is_measured=not self.target_window)
+
+    def pictures(self, batch: Batch) -> Pictures:
+        weights = {"weights": self.weights(batch)} if self.weights else {}
+        return self.paint(batch).pictures() | weights
