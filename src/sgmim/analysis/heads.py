@@ -16,7 +16,7 @@ from sgmim.objective import Batch
 from sgmim.protocols import by
 
 ACROSS = 5  # panels side by side
-UNIFORM = "{}, uniform"  # the column of what attention has that is alike everywhere
+UNIFORM = "uniform {}"  # the column of what attention has that is alike everywhere
 
 Measure = Callable[[Attention], Float[Tensor, "b heads"]]
 
