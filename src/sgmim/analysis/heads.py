@@ -74,7 +74,7 @@ def draw(findings: Mapping[str, Findings], name: str, label: str) -> Figure:
         axes.set_title(subject, color=color, weight="bold")
         axes.set(xlabel="block", ylabel=label if place % across == 0 else "")
     first = cells.flat[0]
-    first.set_ylim(bottom=0)
+    first.set_ylim(0, 1.04 * first.get_ylim()[1])
     handles, names = first.get_legend_handles_labels()
     sheet.legend(handles, names, loc="outside lower center", ncols=len(names))
     return sheet
