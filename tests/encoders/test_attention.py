@@ -102,6 +102,16 @@ def test_patches_that_a_shift_has_joined_are_neighbors():
         assert (apart[of.joined] < 4 * of.stride).all()
 
 
+@torch.no_grad()
+def test_the_scale_of_cosines_is_bounded():
+    encoder = tiny("swinv2", (64, 64)).eval()
+    for block in encoder.blocks:
+        block.attn.logit_scale.fill_(7.0)
+    image = torch.randn(1, 3, 64, 64)
+    for block, of in zip(encoder.blocks, attention(encoder, image), strict=True):
+        torch.testing.assert_close(given(encoder, of, block), of.after, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", WINDOWED)
 @torch.no_grad()
 def test_a_grid_may_be_smaller_than_its_window(kind):

@@ -78,7 +78,7 @@ class AttentionMap(Analysis):
         across, down = 1 + len(findings), len(images)
         height, width = next(iter(images.values())).shape[1:]
         side = min(1.2, figure.PAGE / across)  # inches across
-        sheet = Figure(figsize=(side * across, side * height / width * down + 0.7))
+        sheet = Figure(figsize=(side * across, side * height / width * down + 0.85))
         cells = sheet.subplots(down, across, squeeze=False)
         for axes in cells.flat:
             axes.set(xticks=[], yticks=[])
