@@ -59,7 +59,7 @@ def test_uniform_attention_looks_half_an_image_away(size, pixels):
     found = AttentionDistance().look(looking_alike(encoder), images(1, size=(size, size)))
     for row in found.rows:
         assert row["pixels"] == pytest.approx(pixels, abs=0.01)
-        assert row["pixels, uniform"] == pytest.approx(row["pixels"], rel=1e-5)
+        assert row["uniform pixels"] == pytest.approx(row["pixels"], rel=1e-5)
         assert row["diagonal"] == pytest.approx(0.3674, abs=1e-3)  # at any size
 
 
@@ -83,7 +83,7 @@ def test_in_a_swin_windows_bound_what_is_seen_and_shifts_part_it():
     shifted = 3 * apart(4, 4, 8) + (3 + 1) * apart(2, 4, 8) + apart(2, 2, 8)
     assert blocks[3]["pixels"] == pytest.approx(shifted / 8, rel=1e-5)
     for row in found.rows:
-        assert row["pixels, uniform"] == pytest.approx(row["pixels"], rel=1e-5)
+        assert row["uniform pixels"] == pytest.approx(row["pixels"], rel=1e-5)
 
 
 @pytest.mark.parametrize("encoder", ["simmim_vit", "swin"])

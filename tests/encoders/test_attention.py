@@ -1,5 +1,7 @@
 """Attention as it is looked at is attention as it is used."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -33,11 +35,13 @@ def shaken(encoder):
     return encoder.eval()
 
 
+@cache
 def plain(kind, size=(64, 128)):
     name, options = BUILT[kind]
     return shaken(make_encoder(name, image_size=size, options=options))
 
 
+@cache
 def windowed(kind, size=(64, 128), window=4):
     return shaken(make_encoder(WINDOWED[kind], image_size=size, window=window, options=SWIN))
 
@@ -98,17 +102,24 @@ def test_patches_that_a_shift_has_joined_are_neighbors():
         assert (apart[of.joined] < 4 * of.stride).all()
 
 
-@pytest.mark.parametrize("size", [(32, 32), (32, 64)])
 @torch.no_grad()
-def test_a_grid_may_be_smaller_than_its_window(size):
-    for kind in WINDOWED:
-        encoder = windowed(kind, size)
-        *_, last = attention(encoder, torch.randn(2, 3, *size))
-        assert last.probabilities.shape[-1] == len(last.cells[0]) == size[1] // 32
-        for block, of in zip(
-            encoder.blocks, attention(encoder, torch.randn(2, 3, *size)), strict=1
-        ):
-            torch.testing.assert_close(given(encoder, of, block), of.after, rtol=1e-4, atol=1e-5)
+def test_the_scale_of_cosines_is_bounded():
+    encoder = tiny("swinv2", (64, 64)).eval()
+    for block in encoder.blocks:
+        block.attn.logit_scale.fill_(7.0)
+    image = torch.randn(1, 3, 64, 64)
+    for block, of in zip(encoder.blocks, attention(encoder, image), strict=True):
+        torch.testing.assert_close(given(encoder, of, block), of.after, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", WINDOWED)
+@torch.no_grad()
+def test_a_grid_may_be_smaller_than_its_window(kind):
+    encoder = windowed(kind, (32, 64))
+    found = list(attention(encoder, torch.randn(2, 3, 32, 64)))
+    for block, of in zip(encoder.blocks, found, strict=True):
+        torch.testing.assert_close(given(encoder, of, block), of.after, rtol=1e-4, atol=1e-5)
+    assert found[-1].cells.tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize(("make", "kind"), ENCODERS, ids=[kind for _, kind in ENCODERS])

@@ -44,7 +44,7 @@ class AttentionDistance(Analysis):
         return Findings(
             {
                 "distance, pixels": heads.mean(rows, "pixels"),
-                "distance, pixels, uniform": heads.mean(rows, "pixels, uniform"),
+                "uniform distance, pixels": heads.mean(rows, "uniform pixels"),
                 "distance, diagonals": heads.mean(rows, "diagonal"),
             },
             rows,

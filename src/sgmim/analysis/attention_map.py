@@ -28,7 +28,7 @@ from sgmim.objective import Batch
 from sgmim.protocols import by
 
 COLORS, FRAME = "inferno", "#00e5ff"  # of attention; of the patch that looks
-OVER = 0.75  # of a map, how much is attention and how much the image below
+OVER = 0.85  # of a map, how much is attention and how much the image below
 OUTSIDE = 0.35  # how bright the image is outside of a window
 
 
@@ -78,10 +78,12 @@ class AttentionMap(Analysis):
         across, down = 1 + len(findings), len(images)
         height, width = next(iter(images.values())).shape[1:]
         side = min(1.2, figure.PAGE / across)  # inches across
-        sheet = Figure(figsize=(side * across, side * height / width * down + 0.7))
+        sheet = Figure(figsize=(side * across, side * height / width * down + 0.85))
         cells = sheet.subplots(down, across, squeeze=False)
         for axes in cells.flat:
-            axes.set_axis_off()
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+            axes.spines[:].set(visible=True, color="#bbbbbb")
         for row, (name, picture) in zip(cells, images.items(), strict=True):
             row[0].imshow(picture.permute(1, 2, 0).numpy())
             for axes, found in zip(row[1:], findings.values(), strict=True):

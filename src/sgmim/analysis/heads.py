@@ -16,7 +16,7 @@ from sgmim.objective import Batch
 from sgmim.protocols import by
 
 ACROSS = 5  # panels side by side
-UNIFORM = "{}, uniform"  # the column of what attention has that is alike everywhere
+UNIFORM = "uniform {}"  # the column of what attention has that is alike everywhere
 
 Measure = Callable[[Attention], Float[Tensor, "b heads"]]
 
@@ -74,7 +74,7 @@ def draw(findings: Mapping[str, Findings], name: str, label: str) -> Figure:
         axes.set_title(subject, color=color, weight="bold")
         axes.set(xlabel="block", ylabel=label if place % across == 0 else "")
     first = cells.flat[0]
-    first.set_ylim(bottom=0)
+    first.set_ylim(0, 1.04 * first.get_ylim()[1])
     handles, names = first.get_legend_handles_labels()
     sheet.legend(handles, names, loc="outside lower center", ncols=len(names))
     return sheet

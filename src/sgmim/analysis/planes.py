@@ -75,14 +75,11 @@ def gathered(
 ) -> tuple[list[Float[Tensor, "b c H W"]], Int[np.ndarray, " i"]]:
     """The images of all batches, and for every image what it belongs to: itself, counted
     from 1, or its label."""
-    images, labels = [], []
-    for batch in batches:
-        images.append(batch["image"])
-        labels.append(batch[color] if color in batch and color == "label" else None)
-    count = sum(map(len, images))
+    batches = list(batches)
+    images = [batch["image"] for batch in batches]
     if color == "image":
-        return images, 1 + np.arange(count)
-    return images, torch.cat([label for label in labels if label is not None]).cpu().numpy()
+        return images, 1 + np.arange(sum(map(len, images)))
+    return images, torch.cat([batch["label"] for batch in batches]).cpu().numpy()
 
 
 def colors_of(groups: Sequence[int]) -> dict[int, Any]:

@@ -75,12 +75,11 @@ def attention(encoder: Encoder, image: Float[Tensor, "b c H W"]) -> Iterator[Att
             their grid.
     """
     blocks: list[Any] = [_known(encoder, block) for block in encoder.blocks]
-    walk = encoder.walk(image)
+    walk, told = encoder.walk(image), _in_one if encoder.is_plain else _in_windows
     for block in blocks:
         with recorded(block.attn) as calls:
             tokens = next(walk)
-        of = _in_windows if tokens.ndim == 4 else _in_one
-        yield of(encoder, block, calls[-1], image, tokens)
+        yield told(encoder, block, calls[-1], image, tokens)
 
 
 @contextmanager
@@ -107,7 +106,7 @@ def _in_one(encoder: Encoder, block: Any, call: Call, image: Tensor, tokens: Ten
         call.words[0][:, None],
         call.output[:, None],
         cells=torch.arange(count, device=image.device)[None],
-        joined=torch.ones((), dtype=torch.bool, device=image.device).expand(1, count, count),
+        joined=_all_joined(1, count, image.device),
         grid=grid,
         stride=encoder.stride,
         prefix=tokens.shape[1] - count,
@@ -123,18 +122,21 @@ def _in_windows(
     down, across = block.shift_size
     cells = window_partition(places.roll((-down, -across), (1, 2)), block.window_size)
     cells, mask = cells.flatten(1), call.named.get("mask")
-    joined = torch.ones_like(cells, dtype=torch.bool)[:, None] & (cells[..., None] >= 0)
     split = (images, len(cells))
     return Attention(
         probabilities(block.attn, *call.words, **call.named).unflatten(0, split),
         call.words[0].unflatten(0, split),
         call.output.unflatten(0, split),
         cells=cells,
-        joined=joined if mask is None else mask == 0,
+        joined=_all_joined(len(cells), cells.shape[1], image.device) if mask is None else mask == 0,
         grid=(grid[0], grid[1]),
         stride=image.shape[2] // grid[0],
         prefix=0,
     )
+
+
+def _all_joined(windows: int, cells: int, device: torch.device) -> Bool[Tensor, "g m m"]:
+    return torch.ones((), dtype=torch.bool, device=device).expand(windows, cells, cells)
 
 
 def _known(encoder: Encoder, block: Any) -> nn.Module:
