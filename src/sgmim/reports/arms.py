@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sgmim.reports.lineage import Link
+from sgmim.reports.lineage import Link, value_told
 from sgmim.reports.trials import Trial, trial_of
 
 NOTHING = "no pre-training"
@@ -150,7 +150,7 @@ def _said(option: str, signature: Signature) -> list[str]:
         return []
     if option in FIRST or option.endswith(".name"):
         return [str(value)]
-    return [f"{option.rpartition('.')[2]} {value}"]
+    return [f"{option.rpartition('.')[2]} {value_told(value)}"]
 
 
 def _whole(signature: Signature) -> str:

@@ -4,10 +4,12 @@ cost, in what they differ, and how each is run again."""
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from html import escape
 from math import inf
+
+import numpy as np
 
 from sgmim.errors import unknown
 from sgmim.reports import analyses, costs, differences, page, scoreboard
@@ -238,24 +240,33 @@ def charts(members: Sequence[tuple[int, str, Link]]) -> list[str]:
 
 
 def _chart(column: str, told: tuple, members: Sequence[tuple[int, str, Link]]) -> str:
+    """The seeds of an arm as thin lines, and their mean."""
     title, unit, scale = told
-    many = Counter(name for _, name, _ in members)
-    curves = [
-        Curve(
-            _label(name, link, many[name]),
-            link.run["step"],
-            link.run[column],
-            color,
-            many[name] > 1,
-        )
-        for color, name, link in members
-        if column in link.run.columns
-    ]
+    arms: dict[tuple[int, str], list[Link]] = {}
+    for color, name, link in members:
+        if column in link.run.columns:
+            arms.setdefault((color, name), []).append(link)
+    curves: list[Curve] = []
+    for (color, name), links in arms.items():
+        own = [Curve(_label(name, k), k.run["step"], k.run[column], color, True) for k in links]
+        curves += [*own, mean] if (mean := _mean(name, own)) else []
+        curves += [] if mean else [replace(each, is_one_of_many=len(own) > 1) for each in own]
     return chart(title, unit, curves, scale=scale)
 
 
-def _label(name: str, link: Link, many: int) -> str:
-    return f"{name}, seed {link.run.config.get('seed')}" if many > 1 else name
+def _mean(name: str, seeds: Sequence[Curve]) -> Curve | None:
+    """The mean of curves over the steps that all of them have, if there are several."""
+    steps = reduce(np.intersect1d, (curve.x for curve in seeds))
+    if len(seeds) < 2 or not len(steps):
+        return None
+    values = [curve.y[np.unique(curve.x, return_index=True)[1]] for curve in seeds]
+    places = [np.isin(np.unique(curve.x), steps) for curve in seeds]
+    mean = np.mean([each[place] for each, place in zip(values, places, strict=True)], axis=0)
+    return Curve(f"{name}, mean", steps, mean, seeds[0].color)
+
+
+def _label(name: str, link: Link) -> str:
+    return f"{name}, seed {link.run.config.get('seed')}"
 
 
 def _pictures(compared: Comparison) -> list[str]:

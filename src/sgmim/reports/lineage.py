@@ -1,5 +1,6 @@
 """Runs, and what each of them began from: a fine-tuned run belongs to its pre-training."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -73,6 +74,13 @@ def counts(option: str) -> bool:
     parts = option.split(".")
     above = {".".join(parts[: count + 1]) for count in range(len(parts))}
     return not (is_seed(option) or option.startswith(TEST) or above & APART)
+
+
+def value_told(value: Any) -> str:
+    """As a configuration has it."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def find(words: Iterable[str]) -> Found:
