@@ -20,8 +20,8 @@ def pages(tmp_path_factory):
     write_log(run, [row | {"loss": float("nan")} for row in rows(902, start=900)])
     write_log(run, rows(1000, start=902))
     write_starts(run, start(), start(step=3000, total=20_000, ended=1.8e9, reason="interrupted"))
-    histories = [History(folder).update() for folder in (run, other)]
-    return {"run": report.of_run(histories[0]), "runs": comparison.of_runs(histories)}
+    page, _ = comparison.of_runs([str(run), str(other)])
+    return {"run": report.of_run(History(run).update()), "runs": page}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sgmim.confidence import estimate
 from sgmim.reports import page
 from sgmim.reports.arms import Arm
 from sgmim.reports.curves import Curve, chart
-from sgmim.reports.lineage import Link
+from sgmim.reports.lineage import Link, value_told
 from sgmim.reports.report import spread
 
 ACROSS = ("frequency", "layer", "block")  # columns that curves are drawn over
@@ -49,16 +49,24 @@ def looks_of(link: Link, wrong: list[str]) -> list[Look]:
 def _read(path: Path) -> Look:
     """Raises what it may where the file is not what it is called."""
     made = json.loads(path.read_text(encoding="utf-8"))
-    how = {name: made.get(name) for name in ("options", "images", "data")}
+    images = f"{made['images']} images" if "images" in made else ""
+    how = [images, *(settings(made.get(name)) for name in ("options", "data"))]
     return Look(
         name=path.stem,
         title=str(made.get("title") or path.stem),
-        how=", ".join(f"{name} {value}" for name, value in how.items() if value not in (None, {})),
+        how="; ".join(filter(None, how)),
         numbers={str(name): float(value) for name, value in made["numbers"].items()},
         rows=[row for row in made.get("rows", ()) if isinstance(row, dict)],
         picture=path.with_suffix(".png"),
         command=str(made.get("command", "")),
     )
+
+
+def settings(told: Any) -> str:
+    """Options in words, but for those that are off."""
+    if not isinstance(told, dict):
+        return ""
+    return ", ".join(f"{name} {value_told(value)}" for name, value in told.items() if value)
 
 
 def sections(found: Sequence[tuple[int, Arm, str, Look]]) -> list[str]:
@@ -81,7 +89,8 @@ def _numbers(looks: Sequence[tuple[int, str, Look]]) -> str:
     columns = list(dict.fromkeys(name for _, _, look in looks for name in look.numbers))
     rows = []
     for arm in dict.fromkeys(name for _, name, _ in looks):
-        row = [arm]
+        color = next(color for color, name, _ in looks if name == arm)
+        row: list[str] = [page.drawn_as(color, arm)]
         for column in columns:
             values = [
                 look.numbers[column] for _, name, look in looks

@@ -11,13 +11,12 @@ from math import inf
 
 import numpy as np
 
-from sgmim.errors import unknown
-from sgmim.reports import analyses, costs, differences, page, scoreboard
+from sgmim.errors import FileError, unknown
+from sgmim.reports import analyses, costs, differences, lineage, page, scoreboard
 from sgmim.reports.again import commands
 from sgmim.reports.arms import NOTHING, Arm, arms_of
 from sgmim.reports.curves import Curve, chart
 from sgmim.reports.lineage import Found, Link
-from sgmim.reports.page import Html
 from sgmim.reports.report import CHARTS, captioned
 from sgmim.reports.scoreboard import Board
 from sgmim.reports.trials import rising, scores_of, trial_of
@@ -55,7 +54,7 @@ class Comparison:
     @cached_property
     def base(self) -> str:
         """The arm that others are told against: the one asked for, no pre-training, or the first
-        that was given.
+        given that was scored.
 
         Raises:
             ConfigurationError: there is no such arm.
@@ -63,8 +62,10 @@ class Comparison:
         names = [arm.name for arm in self.arms]
         if self.baseline is not None and self.baseline not in names:
             raise unknown("arm", self.baseline, names)
-        given = arms_of(self.found.links)[0].name
-        return self.baseline or (NOTHING if NOTHING in names else given)
+        given = [arm.name for arm in arms_of(self.found.links)]
+        scored = [name for name, scores in self._scores(self.arms).items() if scores]
+        first = sorted(scored or given, key=given.index)[0]
+        return self.baseline or (NOTHING if NOTHING in names else first)
 
     @cached_property
     def boards(self) -> list[Board]:
@@ -110,7 +111,22 @@ class Comparison:
         return list(dict.fromkeys([*self.found.wrong, *self._wrong]))
 
 
-def of_runs(compared: Comparison) -> str:
+def of_runs(words: Sequence[str], baseline: str | None = None) -> tuple[str, list[str]]:
+    """The page of the runs in some folders, given as RUN or NAME=RUN; and a line for each thing
+    that is wrong with these folders, which it tells as well.
+
+    Raises:
+        FileError: none of the folders holds a run.
+        ConfigurationError: there is no arm of the baseline's name.
+    """
+    found = lineage.find(words)
+    if not found.links:
+        raise FileError(f"there is no run to compare: {'; '.join(found.wrong)}")
+    compared = Comparison(found, baseline)
+    return page_of(compared), compared.wrong
+
+
+def page_of(compared: Comparison) -> str:
     """The page."""
     names = [arm.name for arm in compared.arms]
     sections = {
@@ -127,7 +143,7 @@ def of_runs(compared: Comparison) -> str:
     sections = {title: parts for title, parts in sections.items() if parts}
     count = Counter(link for arm in compared.arms for link in arm.links)
     title = f"{len(names)} arms, {len(count)} runs" if len(names) > 1 else f"{len(count)} runs"
-    parts = [_contents(list(sections)), *_wrong(compared)]
+    parts = [_contents(list(sections)), *_wrong(compared)]  # when all has been read
     for name, inside in sections.items():
         parts += [f'<section id="{_anchor(name)}">', page.heading(name), *inside, "</section>"]
     return page.page(title, parts, wide=True, script=True)
@@ -168,7 +184,7 @@ def _arms(compared: Comparison) -> list[str]:
         seeds = dict.fromkeys(str(tip.run.config.get("seed", "-")) for tip in arm.tips)
         states = Counter(link.run.status.word for link in arm.links)
         told = ", ".join(f"{count} {word}" for word, count in states.items())
-        name = Html(page.swatch(place) + escape(arm.name))
+        name = page.drawn_as(place, arm.name)
         base = "baseline" if arm.name == compared.base else ""
         rows.append([name, "; ".join(chain), ", ".join(seeds), told, base])
     heads = ["arm", "chain", "seeds", "runs", ""]

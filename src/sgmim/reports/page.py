@@ -144,6 +144,11 @@ def swatch(place: int) -> Html:
     )
 
 
+def drawn_as(place: int, name: str) -> Html:
+    """A name beside the line that it is drawn with."""
+    return Html(swatch(place) + escape(name))
+
+
 def legend(names: Sequence[str]) -> str:
     """Names beside the lines of curves, in their order; the page's script hides and shows them."""
     items = (

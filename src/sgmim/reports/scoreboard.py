@@ -135,7 +135,7 @@ def plot(board: Board, metric: str) -> str:
     rows = []
     for arm, found in column.items():
         color, between = board.colors[arm], apart.get(arm)
-        row: list[str] = [Html(page.swatch(color) + escape(arm)), _mean(found, digits)]
+        row: list[str] = [page.drawn_as(color, arm), _mean(found, digits)]
         row.append(dots.strip(found, axis, color))
         if other:
             row += _compared(board, metric, arm, between, digits)
