@@ -5,7 +5,7 @@ import pytest
 
 from browser import look
 from folders import rows, run_folder, start, write_log, write_starts
-from sgmim.reports import comparison, report
+from sgmim.reports import comparison_page, report
 from sgmim.reports.history import History
 
 
@@ -20,7 +20,7 @@ def pages(tmp_path_factory):
     write_log(run, [row | {"loss": float("nan")} for row in rows(902, start=900)])
     write_log(run, rows(1000, start=902))
     write_starts(run, start(), start(step=3000, total=20_000, ended=1.8e9, reason="interrupted"))
-    page, _ = comparison.of_runs([str(run), str(other)])
+    page, _ = comparison_page.of_runs([str(run), str(other)])
     return {"run": report.of_run(History(run).update()), "runs": page}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from sgmim.errors import FileError
 from sgmim.files import write_text
 from sgmim.options import Parser
-from sgmim.reports import comparison, lineage, report
+from sgmim.reports import comparison_page, lineage, report
 from sgmim.reports.history import History
 
 COMPARISON = Path("comparison.html")
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
         folder = lineage.named(config.runs[0])[1]
         page, out = report.of_run(opened(folder)), folder / report.REPORT
     else:
-        page, wrong = comparison.of_runs(config.runs, config.baseline)
+        page, wrong = comparison_page.of_runs(config.runs, config.baseline)
         out = COMPARISON
         print(*wrong, sep="\n", end="\n" * bool(wrong), file=sys.stderr)
     write_text(config.out or out, page)

@@ -20,7 +20,7 @@ def axis_of(estimates: Sequence[Estimate], also: Sequence[float] = ()) -> Axis:
     ends = [end for each in estimates for end in (each.low, each.high) if isfinite(end)]
     first = max(low - room, min([*ends, low]))
     last = min(high + room, max([*ends, high]))
-    edge = 0.04 * (last - first) or room
+    edge = 0.1 * (last - first) or room
     return Axis(first - edge, last + edge)
 
 
@@ -44,7 +44,7 @@ def strip(found: Estimate, axis: Axis, color: int, zero: float | None = None) ->
 
 def scale(axis: Axis, name: str) -> Html:
     """The numbers below such lines."""
-    places = ticks(axis, most=4)
+    places = ticks(axis, most=3)
     told = "".join(
         f'<span style="left:{100 * axis.at(place):.2f}%">{text}</span>'
         for place, text in zip(places, labels(places), strict=True)

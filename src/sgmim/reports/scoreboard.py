@@ -156,8 +156,9 @@ def _compared(
     if between is None:
         return ["no seed in common"]
     word = {True: "better", False: "worse", None: ""}[is_better(metric, between)]
-    said = f"{signed(between.mean, digits)} {_small(interval(between, digits, signed))}"
-    return [Html(f"{said} <b class={word}>{word}</b>" if word else said)]
+    said = f" <b class={word}>{word}</b>" * bool(word)
+    apart = _small(interval(between, digits, signed))
+    return [Html(f"{signed(between.mean, digits)}{said} {apart}")]
 
 
 def scores_table(board: Board) -> str:
