@@ -1,6 +1,7 @@
 """Curves of many runs: an arm is one color, its seeds are faint lines about their mean."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -42,21 +43,22 @@ def _chart(column: str, told: tuple[str, str, Scale], members: Sequence[Member])
             arms.setdefault((color, name), []).append(link)
     curves: list[Curve] = []
     for (color, name), links in arms.items():
-        own = [Curve(_label(name, k), k.run["step"], k.run[column], color, True) for k in links]
-        curves += [*own, mean] if (mean := _mean(name, own)) else []
-        curves += [] if mean else [replace(each, is_one_of_many=len(own) > 1) for each in own]
+        own = [Curve(_label(name, k), k.run["step"], k.run[column], color) for k in links]
+        mean = _mean(name, own)
+        curves += [replace(each, is_one_of_many=bool(mean)) for each in own] + mean
     return chart(title, unit, curves, scale=scale)
 
 
-def _mean(name: str, seeds: Sequence[Curve]) -> Curve | None:
-    """The mean of curves over the steps that all of them have, if there are several."""
+def _mean(name: str, seeds: Sequence[Curve]) -> list[Curve]:
+    """The mean of several curves over the steps that all of them have, if there are any."""
     steps = reduce(np.intersect1d, (curve.x for curve in seeds))
     if len(seeds) < 2 or not len(steps):
-        return None
-    values = [curve.y[np.unique(curve.x, return_index=True)[1]] for curve in seeds]
-    places = [np.isin(np.unique(curve.x), steps) for curve in seeds]
-    mean = np.mean([each[place] for each, place in zip(values, places, strict=True)], axis=0)
-    return Curve(f"{name}, mean", steps, mean, seeds[0].color)
+        return []
+    firsts = [np.unique(curve.x, return_index=True) for curve in seeds]
+    values = [
+        curve.y[first[np.isin(x, steps)]] for curve, (x, first) in zip(seeds, firsts, strict=True)
+    ]
+    return [Curve(f"{name}, mean", steps, np.mean(values, axis=0), seeds[0].color)]
 
 
 def _label(name: str, link: Link) -> str:

@@ -44,7 +44,7 @@ def strip(found: Estimate, axis: Axis, color: int, zero: float | None = None) ->
 
 def scale(axis: Axis, name: str) -> Html:
     """The numbers below such lines."""
-    places = ticks(axis, most=3)
+    places = ticks(axis, most=4)
     told = "".join(
         f'<span style="left:{100 * axis.at(place):.2f}%">{text}</span>'
         for place, text in zip(places, labels(places), strict=True)

@@ -116,9 +116,9 @@ def _link(folder: Path, known: dict[Path, Link], found: Found, asked: bool = Fal
         found.wrong.append(f"{folder / CONFIG} is not that of a run of sgmim; left out")
         return None
     known[place] = link = Link(run)
-    link.before, link.weights = _origin(run, known, found)
-    if link in (link.before.chain if link.before else ()):
-        link.before = None  # a configuration that somebody edited: it began from itself
+    before, link.weights = _origin(run, known, found)
+    if before and link not in before.chain:  # as it would be, had somebody edited a configuration
+        link.before = before
     found.links.append(link)
     return link
 

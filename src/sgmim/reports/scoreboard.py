@@ -87,6 +87,8 @@ def verdict(board: Board) -> Html:
     rivals = board.rivals(metric)
     if not rivals:
         parts.append("it is told apart from every other arm")
+    elif len(rivals) == len(others) and column[best].count < 2:
+        parts.append("a single seed says nothing of chance")
     elif len(rivals) == len(others):
         parts.append("it is told apart from no other arm: nothing more can be said")
     else:
@@ -100,7 +102,7 @@ def _against(board: Board, metric: str, arm: str, digits: int) -> str:
         return f"no seed in common with {escape(board.baseline)}"
     told = f"{signed(found.mean, digits)} against {escape(board.baseline)}"
     if found.count < 2:
-        return f"{told}, of a single seed, which says nothing of chance"
+        return f"{told}, of a single seed in common"
     return f"{told} ({interval(found, digits, signed)}, {found.count} seeds in common)"
 
 

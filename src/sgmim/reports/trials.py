@@ -71,6 +71,8 @@ def _read(path: Path, link: Link) -> Score:
     made = json.loads(path.read_text(encoding="utf-8"))
     values = {str(name): float(value) for name, value in made["scores"].items()}
     values = {name: value for name, value in values.items() if isfinite(value)}
+    if not values:
+        raise ValueError("there is no score")
     protocol = dict(made["protocol"])
     name = str(protocol.get("name", ""))
     protocol = {key: value for key, value in protocol.items() if key not in RESULTS}
