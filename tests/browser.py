@@ -27,8 +27,9 @@ addEventListener("error", event => wrong.push(event.message || "could not load")
 addEventListener("unhandledrejection", event => wrong.push(String(event.reason)));
 const met = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 addEventListener("load", () => setTimeout(() => {
-  const labels = [...document.querySelectorAll(".chart")].map(chart =>
-    [...chart.querySelectorAll(".x span, .y span")].map(label => label.getBoundingClientRect()));
+  const labels = [...document.querySelectorAll(".chart, .scale")].map(chart =>
+    [...chart.querySelectorAll(".x span, .y span, :scope > span")]
+      .map(label => label.getBoundingClientRect()).filter(box => box.width));
   parent.postMessage({
     wrong,
     width: innerWidth,
@@ -37,7 +38,7 @@ addEventListener("load", () => setTimeout(() => {
     requests: performance.getEntriesByType("resource").map(entry => entry.name),
     overlaps: labels.flatMap(row => row.flatMap((a, i) => row.slice(i + 1).filter(b => met(a, b))))
       .length,
-    charts: labels.length,
+    charts: document.querySelectorAll(".chart").length,
     hidden: [...document.images].filter(image => !image.naturalWidth).length,
     said: document.body.innerText,
   }, "*");

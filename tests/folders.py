@@ -59,3 +59,42 @@ def run_folder(folder: Path, lines: int = 40, sheets: int = 3, **config) -> Path
         sheet = Image.fromarray(noise).resize((1500, 600), Image.Resampling.NEAREST)
         sheet.save(folder / "pictures" / f"step_{number + 1:08d}.png")
     return folder
+
+
+def trained(folder: Path, command: str, what: str, *, seed: int = 0, init: Path | None = None,
+            score: float | None = None, **options) -> Path:  # fmt: skip
+    """A run that is done, as `sgmim pretrain` or `sgmim finetune` leaves it, and its AbsRel."""
+    write_log(folder, rows(6))
+    write_starts(folder, start(total=60, ended=BEGAN + 60, reason=""))
+    config = {
+        command: what, "run": str(folder), "init": init and str(init), "seed": seed,
+        "data": {"scene_seed": 100 + seed}, "training": {"batch": 24, "steps": 60, "lr": 1e-3},
+    }  # fmt: skip
+    for option, value in options.items():
+        part, _, name = option.partition("__")
+        config[part] = {**config.get(part, {}), name: value} if name else value
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    if score is not None:
+        write_scores(folder / "scores.json", {"abs_rel": score, "delta1": 1 - score})
+    return folder
+
+
+def write_scores(path: Path, scores, **protocol) -> None:
+    made = {"scores": scores, "protocol": {"name": "ours", "clamp": True, **protocol}}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(made | {"command": f"sgmim finetune depth --run {path.parent}"}))
+
+
+def chains(folder: Path, scores, **options) -> list[str]:
+    """Fine-tuned runs by their scores: {method: one for each seed}; "" begins from nothing."""
+    made = []
+    for method, values in scores.items():
+        for seed, score in enumerate(values):
+            name = f"{method or 'scratch'}_{seed}"
+            before = folder / f"pre_{name}" if method else None
+            if before and not before.exists():
+                trained(before, "pretrain", method, seed=seed)
+            run = folder / f"tuned_{name}"
+            trained(run, "finetune", "depth", seed=seed, init=before, score=score, **options)
+            made.append(str(run))
+    return made

@@ -8,7 +8,7 @@ from time import perf_counter
 import pytest
 
 from folders import rows, run_folder, start, write_log, write_starts
-from sgmim.reports import comparison, report
+from sgmim.reports import report
 from sgmim.reports.history import History
 from shell import sgmim
 
@@ -105,25 +105,6 @@ def test_a_page_of_many_lines_is_small_and_written_again_fast(tmp_path, lines):
     html = report.of_run(history.update())
     assert perf_counter() - began < 2  # measured: 0.02 s after 100,000 lines, 0.12 after 1,000,000
     assert len(html) < 250_000
-
-
-def test_runs_are_compared_in_the_same_plots(tmp_path):
-    two = run_folder(tmp_path / "two", lines=20, training={"batch": 24, "lr": 2e-3})
-    runs = [History(run_folder(tmp_path / "one")).update(), History(two).update()]
-    html = comparison.of_runs(runs)
-    read = Read(html)
-    assert read.figures == [*EVERY, "waiting for data"]
-    assert (
-        len(re.findall(r'class="line c0"', html)) == len(re.findall(r'class="line c1"', html)) == 7
-    )
-    assert "training.lr0.0010.002" in read.text and "training.batch" not in read.text
-    assert html.count("<figcaption>one, step 3") == 1
-
-
-def test_runs_of_the_same_name_are_told_apart_by_their_folders(tmp_path):
-    runs = [History(run_folder(tmp_path / name / "run")).update() for name in ("a", "b")]
-    said = Read(comparison.of_runs(runs)).text
-    assert str(tmp_path / "a" / "run") in said and str(tmp_path / "b" / "run") in said
 
 
 def test_the_command_makes_the_page_again_or_one_of_several(run, tmp_path, monkeypatch, capsys):

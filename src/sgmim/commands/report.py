@@ -12,7 +12,7 @@ from pathlib import Path
 from sgmim.errors import FileError
 from sgmim.files import write_text
 from sgmim.options import Parser
-from sgmim.reports import comparison, lineage, report
+from sgmim.reports import comparison_page, lineage, report
 from sgmim.reports.history import History
 
 COMPARISON = Path("comparison.html")
@@ -38,7 +38,9 @@ def main(arguments: Sequence[str]) -> None:
         folder = lineage.named(config.runs[0])[1]
         page, out = report.of_run(opened(folder)), folder / report.REPORT
     else:
-        page, out = compared(config.runs, config.baseline), COMPARISON
+        page, wrong = comparison_page.of_runs(config.runs, config.baseline)
+        out = COMPARISON
+        print(*wrong, sep="\n", end="\n" * bool(wrong), file=sys.stderr)
     write_text(config.out or out, page)
     print(config.out or out)
 
@@ -52,20 +54,3 @@ def opened(folder: Path) -> History:
     if not (folder / "log.jsonl").is_file() and not (folder / "config.yaml").is_file():
         raise FileError(f"{folder} holds no run: config.yaml and log.jsonl are expected")
     return History(folder).update()
-
-
-def compared(words: Sequence[str], baseline: str | None) -> str:
-    """The page of several runs; what is wrong with their folders is said in a line each.
-
-    Raises:
-        FileError: none of the folders holds a run.
-        ConfigurationError: there is no arm of the baseline's name.
-    """
-    found = lineage.find(words)
-    if not found.links:
-        raise FileError(f"there is no run to compare: {'; '.join(found.wrong)}")
-    comparing = comparison.Comparison(found, baseline)
-    page = comparison.of_runs(comparing)
-    for line in comparing.wrong:
-        print(line, file=sys.stderr)
-    return page

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from sgmim.confidence import estimate
 from sgmim.reports import page
 from sgmim.reports.arms import Arm
 from sgmim.reports.curves import Curve, chart
-from sgmim.reports.lineage import Link
+from sgmim.reports.lineage import Link, value_told
 from sgmim.reports.report import spread
 
-ACROSS = ("frequency", "layer")  # columns that curves are drawn over
+ACROSS = ("frequency", "layer", "block")  # columns that curves are drawn over
+HEAD = "head"  # of attention: curves are of their mean
+GRID = "grid"  # of features, which differs among stages; only frequencies are those of a grid
 PANELS = 4  # of one quantity, where there is a curve for each layer
 Row = Mapping[str, Any]
 
@@ -46,16 +49,24 @@ def looks_of(link: Link, wrong: list[str]) -> list[Look]:
 def _read(path: Path) -> Look:
     """Raises what it may where the file is not what it is called."""
     made = json.loads(path.read_text(encoding="utf-8"))
-    how = {name: made.get(name) for name in ("options", "images", "data")}
+    images = f"{made['images']} images" if "images" in made else ""
+    how = [images, *(settings(made.get(name)) for name in ("options", "data"))]
     return Look(
         name=path.stem,
         title=str(made.get("title") or path.stem),
-        how=", ".join(f"{name} {value}" for name, value in how.items() if value not in (None, {})),
+        how="; ".join(filter(None, how)),
         numbers={str(name): float(value) for name, value in made["numbers"].items()},
         rows=[row for row in made.get("rows", ()) if isinstance(row, dict)],
         picture=path.with_suffix(".png"),
         command=str(made.get("command", "")),
     )
+
+
+def settings(told: Any) -> str:
+    """Options in words, but for those that are off."""
+    if not isinstance(told, dict):
+        return ""
+    return ", ".join(f"{name} {value_told(value)}" for name, value in told.items() if value)
 
 
 def sections(found: Sequence[tuple[int, Arm, str, Look]]) -> list[str]:
@@ -78,7 +89,8 @@ def _numbers(looks: Sequence[tuple[int, str, Look]]) -> str:
     columns = list(dict.fromkeys(name for _, _, look in looks for name in look.numbers))
     rows = []
     for arm in dict.fromkeys(name for _, name, _ in looks):
-        row = [arm]
+        color = next(color for color, name, _ in looks if name == arm)
+        row: list[str] = [page.drawn_as(color, arm)]
         for column in columns:
             values = [
                 look.numbers[column] for _, name, look in looks
@@ -104,7 +116,8 @@ def _charts(looks: Sequence[tuple[int, str, Look]]) -> list[str]:
     if across is None:
         return []
     measured = [name for name in columns if name != across and _is_measured(name, looks)]
-    told = [name for name in columns if name not in (across, *measured)]
+    untold = {across, HEAD, *measured} | ({GRID} if across != "frequency" else set())
+    told = [name for name in columns if name not in untold]
     panels = dict.fromkeys(_panel(row, told) for _, _, look in looks for row in look.rows)
     drawn = []
     for quantity in measured:
@@ -122,7 +135,7 @@ def _charts(looks: Sequence[tuple[int, str, Look]]) -> list[str]:
 
 def _is_measured(name: str, looks: Sequence[tuple[int, str, Look]]) -> bool:
     values = [row[name] for _, _, look in looks for row in look.rows if name in row]
-    return name != "head" and all(isinstance(value, int | float) for value in values)
+    return name != HEAD and all(isinstance(value, int | float) for value in values)
 
 
 def _panel(row: Row, told: Sequence[str]) -> tuple[str, ...]:
@@ -134,10 +147,14 @@ def _curve(
 ) -> Curve:
     across, quantity = axes
     rows = [row for row in look.rows if _panel(row, panel[0]) == panel[1] and quantity in row]
-    places = [row.get(across) for row in rows]
-    if not all(isinstance(place, int | float) for place in places):  # layers have names
-        places = list(range(1, len(rows) + 1))
-    return Curve(arm, np.array(places, float), np.array([float(r[quantity]) for r in rows]), color)
+    named = dict.fromkeys(row.get(across) for row in rows)
+    are_numbers = all(isinstance(place, int | float) for place in named)  # layers have names
+    at = {place: float(place if are_numbers else n) for n, place in enumerate(named, 1)}  # type: ignore[arg-type]
+    values: dict[float, list[float]] = {}
+    for row in rows:
+        values.setdefault(at[row.get(across)], []).append(float(row[quantity]))
+    means = np.array([mean(each) for each in values.values()])
+    return Curve(arm, np.array(list(values)), means, color)
 
 
 def _pictures(looks: Sequence[tuple[int, str, Look]]) -> str:

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sgmim.reports.lineage import Link
+from sgmim.reports.lineage import Link, value_told
 from sgmim.reports.trials import Trial, trial_of
 
 NOTHING = "no pre-training"
 LONGEST = 48  # letters of a name that is made of options
 FIRST = ("called", "began from", "pretrain")  # asked before all other differences
+THEN = ("name", "knowledge")  # who somebody is, before how they are set
+PARTS = ("method", "task", "head")  # of which the same holds
 
 Signature = dict[str, Any]  # what tells an arm from others, by option
 
@@ -139,9 +141,10 @@ def _split(
             return
 
 
-def _rank(option: str) -> tuple[int, bool]:
-    """What says who somebody is comes before how they are set."""
-    return (FIRST.index(option) if option in FIRST else len(FIRST)), not option.endswith("name")
+def _rank(option: str) -> tuple[int, bool, bool]:
+    """What says who somebody is comes before how they are set, and the method before the rest."""
+    place = FIRST.index(option) if option in FIRST else len(FIRST)
+    return place, not option.endswith(THEN), not option.startswith(PARTS)
 
 
 def _said(option: str, signature: Signature) -> list[str]:
@@ -150,7 +153,7 @@ def _said(option: str, signature: Signature) -> list[str]:
         return []
     if option in FIRST or option.endswith(".name"):
         return [str(value)]
-    return [f"{option.rpartition('.')[2]} {value}"]
+    return [f"{option.rpartition('.')[2]} {value_told(value)}"]
 
 
 def _whole(signature: Signature) -> str:

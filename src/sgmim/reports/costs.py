@@ -108,7 +108,10 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _time(seconds: float) -> str:
-    return duration(seconds) if np.isfinite(seconds) else "-"
+    """A bit finer than people say it, so that costs can be laid side by side."""
+    if not np.isfinite(seconds):
+        return "-"
+    return f"{seconds / 60:.1f} min" if 100 <= seconds < 6000 else duration(seconds)
 
 
 def _millions(count: int) -> str:

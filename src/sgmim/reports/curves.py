@@ -32,7 +32,7 @@ class Curve:
     x: Float[np.ndarray, " n"]
     y: Float[np.ndarray, " n"]
     color: int = 0
-    is_one_of_many: bool = False  # of a color: a thin line
+    is_one_of_many: bool = False  # of a color: a faint line, and no band
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from sgmim.reports import page
 from sgmim.reports.arms import Arm
-from sgmim.reports.lineage import Link, is_seed
+from sgmim.reports.lineage import Link, is_seed, value_told
 
 GROUPS = {  # of options, by their first word; the rest is training
     "Method": ("pretrain", "finetune", "method", "task", "head", "encoder"),
@@ -52,7 +52,7 @@ def group_of(option: str) -> str:
 
 def _values(option: str, configs: Iterable[Mapping[str, Any]]) -> str:
     """What the runs of an arm say of an option; "-" where they have none."""
-    seen = dict.fromkeys(str(config[option]) for config in configs if option in config)
+    seen = dict.fromkeys(value_told(config[option]) for config in configs if option in config)
     rest = f" and {len(seen) - FEW} more" if len(seen) > FEW else ""
     return " | ".join(list(seen)[:FEW]) + rest or "-"
 

@@ -20,7 +20,7 @@ def axis_of(estimates: Sequence[Estimate], also: Sequence[float] = ()) -> Axis:
     ends = [end for each in estimates for end in (each.low, each.high) if isfinite(end)]
     first = max(low - room, min([*ends, low]))
     last = min(high + room, max([*ends, high]))
-    edge = 0.04 * (last - first) or room
+    edge = 0.1 * (last - first) or room
     return Axis(first - edge, last + edge)
 
 

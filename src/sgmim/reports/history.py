@@ -84,9 +84,9 @@ class History:
     @property
     def starts(self) -> list[dict[str, Any]]:
         """Every start of a process: time, step, total steps, processes, environment, end."""
-        with suppress(OSError, ValueError, TypeError, AttributeError):
+        with suppress(OSError, ValueError, TypeError):
             found = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
-            return [start for start in found if start.keys() >= NOTED]
+            return [start for start in found if _is_start(start)]
         return []
 
     @property
@@ -119,8 +119,8 @@ class History:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Every option, a.b.c -> value."""
-        with suppress(yaml.YAMLError):
-            found = yaml.load(self.written, LOADER)
+        with suppress(yaml.YAMLError, TypeError, ValueError):
+            found = json.loads(json.dumps(yaml.load(self.written, LOADER), default=str))
             return flat(found) if isinstance(found, dict) else {}
         return {}
 
@@ -180,6 +180,16 @@ class Status:
         if not len(run) and not newest:
             return "not begun", ""
         return ("running" if time() < until else "stopped"), ""
+
+
+def _is_start(start: Any) -> bool:
+    """Whether it is what a process writes down as it begins; it may end later, or never."""
+    if not (isinstance(start, dict) and start.keys() >= NOTED):
+        return False
+    numbers = [start[name] for name in NOTED]
+    numbers += [start[name] for name in ("total", "ended") if start.get(name) is not None]
+    are_numbers = all(isinstance(number, int | float) for number in numbers)
+    return are_numbers and isinstance(start.get("environment", {}), dict)
 
 
 def _pace(run: History, newest: dict[str, Any]) -> float:

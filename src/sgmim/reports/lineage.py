@@ -1,5 +1,6 @@
 """Runs, and what each of them began from: a fine-tuned run belongs to its pre-training."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,13 @@ def counts(option: str) -> bool:
     return not (is_seed(option) or option.startswith(TEST) or above & APART)
 
 
+def value_told(value: Any) -> str:
+    """As a configuration has it."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def find(words: Iterable[str]) -> Found:
     """The runs in some folders, each as RUN or as NAME=RUN, with what they began from."""
     found, known = Found(), dict[Path, Link]()
@@ -108,9 +116,9 @@ def _link(folder: Path, known: dict[Path, Link], found: Found, asked: bool = Fal
         found.wrong.append(f"{folder / CONFIG} is not that of a run of sgmim; left out")
         return None
     known[place] = link = Link(run)
-    link.before, link.weights = _origin(run, known, found)
-    if link in (link.before.chain if link.before else ()):
-        link.before = None  # a configuration that somebody edited: it began from itself
+    before, link.weights = _origin(run, known, found)
+    if before and link not in before.chain:  # as it would be, had somebody edited a configuration
+        link.before = before
     found.links.append(link)
     return link
 

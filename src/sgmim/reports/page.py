@@ -144,6 +144,11 @@ def swatch(place: int) -> Html:
     )
 
 
+def drawn_as(place: int, name: str) -> Html:
+    """A name beside the line that it is drawn with."""
+    return Html(f"<span class=named>{swatch(place)}{escape(name)}</span>")
+
+
 def legend(names: Sequence[str]) -> str:
     """Names beside the lines of curves, in their order; the page's script hides and shows them."""
     items = (
@@ -161,7 +166,10 @@ def picture(path: Path, caption: str) -> str:
 
 def smaller_picture(path: Path, caption: str, widest: int = WIDEST) -> str:
     """A picture of at most so many pixels across, kept in the page itself in few bytes."""
-    return _figure("webp", _shrunk(path, path.stat().st_mtime_ns, widest), caption)
+    try:
+        return _figure("webp", _shrunk(path, path.stat().st_mtime_ns, widest), caption)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return paragraph(f"{caption}: the picture {path.name} cannot be read", faint=True)
 
 
 def _figure(kind: str, data: bytes, caption: str) -> str:

@@ -87,6 +87,8 @@ def verdict(board: Board) -> Html:
     rivals = board.rivals(metric)
     if not rivals:
         parts.append("it is told apart from every other arm")
+    elif len(rivals) == len(others) and column[best].count < 2:
+        parts.append("a single seed says nothing of chance")
     elif len(rivals) == len(others):
         parts.append("it is told apart from no other arm: nothing more can be said")
     else:
@@ -100,7 +102,7 @@ def _against(board: Board, metric: str, arm: str, digits: int) -> str:
         return f"no seed in common with {escape(board.baseline)}"
     told = f"{signed(found.mean, digits)} against {escape(board.baseline)}"
     if found.count < 2:
-        return f"{told}, of a single seed, which says nothing of chance"
+        return f"{told}, of a single seed in common"
     return f"{told} ({interval(found, digits, signed)}, {found.count} seeds in common)"
 
 
@@ -135,7 +137,7 @@ def plot(board: Board, metric: str) -> str:
     rows = []
     for arm, found in column.items():
         color, between = board.colors[arm], apart.get(arm)
-        row: list[str] = [Html(page.swatch(color) + escape(arm)), _mean(found, digits)]
+        row: list[str] = [page.drawn_as(color, arm), _mean(found, digits)]
         row.append(dots.strip(found, axis, color))
         if other:
             row += _compared(board, metric, arm, between, digits)
@@ -156,8 +158,9 @@ def _compared(
     if between is None:
         return ["no seed in common"]
     word = {True: "better", False: "worse", None: ""}[is_better(metric, between)]
-    said = f"{signed(between.mean, digits)} {_small(interval(between, digits, signed))}"
-    return [Html(f"{said} <b class={word}>{word}</b>" if word else said)]
+    said = f" <b class={word}>{word}</b>" * bool(word)
+    apart = _small(interval(between, digits, signed))
+    return [Html(f"{signed(between.mean, digits)}{said} {apart}")]
 
 
 def scores_table(board: Board) -> str:

@@ -12,8 +12,8 @@ from sgmim import options
 from sgmim.confidence import Estimate, estimate
 from sgmim.reports.lineage import TEST, Link
 
-RESULTS = ("iou", "images_found", "chosen")  # of a protocol: what came of it, not how it was made
-RISING = ("top1", "top5", "accuracy")  # of probes that have no task: more is better
+RESULTS = ("iou", "images_found", "timm")  # of a protocol, and no part of how scores were made
+RISING = ("top1", "top5", "mean_per_class")  # of probes, which are no tasks: more is better
 
 Seeds = tuple[tuple[int, ...] | None, tuple[int, ...]]  # of the run before, and its own
 
@@ -71,15 +71,21 @@ def _read(path: Path, link: Link) -> Score:
     made = json.loads(path.read_text(encoding="utf-8"))
     values = {str(name): float(value) for name, value in made["scores"].items()}
     values = {name: value for name, value in values.items() if isfinite(value)}
+    if not values:
+        raise ValueError("there is no score")
     protocol = dict(made["protocol"])
     name = str(protocol.get("name", ""))
     protocol = {key: value for key, value in protocol.items() if key not in RESULTS}
     trial = (
         trial_of(link, protocol)
         if path.parent == link.run.folder
-        else Trial(f"probe: {path.stem}", _plain(protocol))
+        else Trial(f"probe {path.stem}{_after(link)}", _plain(protocol))
     )
     return Score(link, trial, values, name, str(made.get("command", "")))
+
+
+def _after(link: Link) -> str:
+    return f", after fine-tuning for {link.what}" if link.run.command == "finetune" else ""
 
 
 def _plain(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
