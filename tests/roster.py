@@ -3,12 +3,14 @@
 import pytest
 
 from conftest import TINY, tiny
+from sgmim.guidance.asked import Ask
 from sgmim.methods.croco import CroCo
 from sgmim.methods.dino import DINO
 from sgmim.methods.kamim import KAMIM
 from sgmim.methods.mae import MAE
 from sgmim.methods.mocov3 import MoCoV3
 from sgmim.methods.multimae import MultiMAE
+from sgmim.methods.multitask import MultiTask
 from sgmim.methods.sgmim import SGMIM
 from sgmim.methods.sgmim_visible import VisibleSGMIM
 from sgmim.methods.simmim import SimMIM
@@ -19,6 +21,7 @@ LIGHT = {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 4}
 HEAD = {"prototypes": 40, "hidden": 32, "bottleneck": 16, "freeze_last": 0.0}
 MANY = {"depth": MapOptions(), "edges": MapOptions(weight=0.0), "normals": MapOptions()}
 MANY |= {"classes": MapOptions(classes=5, alpha=2.0), "fast": MapOptions()}
+ASKED = {"depth": Ask(loss="ssi"), "normals": Ask(), "classes": Ask(classes=5)}
 
 ANYWHERE = {  # on every encoder
     "simmim": (SimMIM, {}),
@@ -37,6 +40,9 @@ ANYWHERE = {  # on every encoder
     "sgmim, siamese, kept": (SGMIM, {"extractor": "siamese", "hidden_context": "keep"}),
     "sgmim, learned": (SGMIM, {"positions": "learned", "fusion_blocks": 2}),
     "sgmim, normals": (SGMIM, {"knowledge": "normals", "channels": 3}),
+    "multitask": (MultiTask, {}),
+    "multitask, many": (MultiTask, {"maps": ASKED, "where": "hidden"}),
+    "multitask, all": (MultiTask, {"where": "all"}),
     "mocov3": (MoCoV3, {"hidden": 32, "dim": 16}),
     "mocov3, thawed": (MoCoV3, {"hidden": 32, "dim": 16, "freeze_patches": False}),
     "dino, whole": (DINO, HEAD | {"parts": False}),

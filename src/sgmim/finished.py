@@ -1,6 +1,7 @@
 """A run that is done: its model, ready to predict."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +29,11 @@ class Finished:
     inference: Inference  # how it is shown images; of a task
 
 
-def open_run(folder: Path, command: str, device: str = "auto") -> Finished:
-    """The model of a finished run of a command, built from its configuration.
+def open_run(
+    folder: Path, command: str, device: str = "auto", changes: Sequence[str] = ()
+) -> Finished:
+    """The model of a finished run of a command, built from its configuration, in which options may
+    have `changes`, as on a command line.
 
     Raises:
         FileError: there is no run, or it is not done.
@@ -39,7 +43,7 @@ def open_run(folder: Path, command: str, device: str = "auto") -> Finished:
     path = folder / CONFIG
     if not path.is_file() or not (folder / OBJECTIVE).is_file():
         raise FileError(f"{folder} holds no finished run: {CONFIG} and {OBJECTIVE} are expected")
-    finished = build(path, command)
+    finished = build(path, command, changes)
     load_weights(finished.objective, folder / OBJECTIVE, path)
     finished.objective.class_names = class_names(folder)
     finished.objective.to(distributed.start(device)).eval()
@@ -52,15 +56,15 @@ def class_names(folder: Path) -> tuple[str, ...]:
     return tuple(json.loads(told.get(CLASSES, "[]")))
 
 
-def build(path: Path, command: str) -> Finished:
-    """What a configuration of a command describes, with new weights.
+def build(path: Path, command: str, changes: Sequence[str] = ()) -> Finished:
+    """What a configuration of a command describes, with options changed, with new weights.
 
     Raises:
         ConfigurationError: it is a configuration of another command.
     """
     room, part = ROOMS[command]
     # the weights are in the run: what it was started from need not be there any more
-    name, config = read(command, room, part, [f"--recipe={path}", "--init=null"])
+    name, config = read(command, room, part, [f"--recipe={path}", "--init=null", *changes])
     encoder = make_encoder(**(config.encoder.as_dict() | {"pretrained": False}))
     objective = options.build(room, name, encoder, config[part], config.get("head"))
     inference = Inference(**config.get("inference", {}))

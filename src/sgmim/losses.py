@@ -42,20 +42,16 @@ def painted_mse(
     wanted: Float[Tensor, "b m q"],
     *,
     normalized: bool = False,
-    asked: Bool[Tensor, "b m"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of the patches that were removed: of a patch's pixels, then of the patches
-    of an image, then of the images.
+    """Mean squared error of the patches that were removed.
 
     Args:
         painted: what was made of each patch, in any order of its pixels.
         wanted: what it is.
         normalized: ask for each patch in its own scale (standardized_patches).
-        asked: which of the patches count, where not all do; an image of none counts as no error.
     """
     wanted = standardized_patches(wanted) if normalized else wanted.float()
-    error = (painted.float() - wanted).square().mean(dim=2)
-    return error.mean() if asked is None else mean_where(error * asked, asked)
+    return (painted.float() - wanted).square().mean()
 
 
 def standardized_patches(
@@ -187,7 +183,6 @@ def _surroundings(
 ) -> tuple[Float[Tensor, "b c H W"], Float[Tensor, "b c H W"]]:
     """Means and deviations of squares, of which only what lies in the image counts; unbiased,
     1e-6 inside the root."""
-
     pixels = _summed(torch.ones_like(image[:1, :1]), window)
     mean = _summed(image, window) / pixels
     square = _summed(image.square(), window) / pixels

@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
+from sgmim.analysis.base import Analysis
 from sgmim.data.datasets.base import Dataset
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, FileError, nearest, unknown
@@ -28,7 +29,13 @@ from sgmim.tasks.dense import DensePrediction
 from sgmim.tasks.heads.base import Head
 
 HEADS = "tasks.heads"
-OFFERS = (Objective, DensePrediction, Head, Dataset)  # a room's file has one of these kinds
+OFFERS = (
+    Objective,
+    DensePrediction,
+    Head,
+    Dataset,
+    Analysis,
+)  # a room's file has one of these kinds
 RECIPES = Path(str(resources.files("sgmim") / "recipes"))
 
 
@@ -182,7 +189,8 @@ def find(room: str, name: str) -> Any:
     """
     found = contents(room)
     if name not in found:
-        raise unknown(room.rpartition(".")[2].removesuffix("s"), name, found)
+        kind = room.rpartition(".")[2]
+        raise unknown(kind if kind.endswith("is") else kind.removesuffix("s"), name, found)
     return found[name]
 
 

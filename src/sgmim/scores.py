@@ -35,6 +35,7 @@ def record(
     run: Path,
     command: Sequence[str],
     best: dict[str, Any] | None = None,
+    checkpoint: dict[str, Any] | None = None,
 ) -> Record:
     """What is kept of a score.
 
@@ -45,12 +46,14 @@ def record(
         run: the folder of the run that was scored.
         command: the words after "sgmim".
         best: the best scores seen while it trained.
+        checkpoint: "file" and "sha256" of the weights, if not those of the whole run.
     """
+    whole = run / OBJECTIVE
     made = {
         "schema": SCHEMA,
         "scores": scores,
         "protocol": {"name": name, **protocol},
-        "checkpoint": {"file": str(run / OBJECTIVE), "sha256": sha256(run / OBJECTIVE)},
+        "checkpoint": checkpoint or {"file": str(whole), "sha256": sha256(whole)},
         "run": str(run),
         "step": _step(run),
         "command": f"sgmim {join(command)}",

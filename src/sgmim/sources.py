@@ -9,6 +9,7 @@ from sgmim.data.decoding import MAX_PIXELS
 from sgmim.data.derived import Exchanged, Sized, Subset, WithCamera, WithMap
 from sgmim.data.images import Images, Source
 from sgmim.data.live import Computed, Live, Where
+from sgmim.data.noise import Noisy
 from sgmim.data.pairs import Pairs
 from sgmim.data.scenes import Scenes
 from sgmim.data.shards import Shards
@@ -51,6 +52,7 @@ def make_source(
     camera: tuple[float, float, float, float] | None = None,
     field_of_view: float | None = None,
     exchange: str | None = None,
+    noise: dict[str, float] | None = None,
     benchmark: str | None = None,
     labels: Literal["folders"] | None = None,
 ) -> Source | None:
@@ -94,6 +96,8 @@ def make_source(
         field_of_view: of that camera, instead: degrees along the longer side of an image, which is
             looked at straight. Where a method asks and neither is given, 60 is assumed.
         exchange: give every image another's map of this name (a control).
+        noise: make maps wrong as a teacher's are (data/noise.py), by so much: 0.1 as a good one's,
+            0.3 as a poor one's: --data.noise '{depth: 0.3}'. Not of maps computed from crops.
         benchmark: what these images are of (kitti, nyu, ade20k), if no dataset says so: a score on
             them comes with a warning where the model learnt from a teacher trained on it.
         labels: of images in folders of one's own, or packed from such: "folders", where the class
@@ -149,7 +153,9 @@ def make_source(
         source = WithCamera(source, camera, field_of_view)
     for name, how in computed(live, "image").items():
         source = WithMap(source, name, how)
-    return Exchanged(source, exchange) if exchange else source
+    if exchange:
+        source = Exchanged(source, exchange)
+    return Noisy(source, noise) if noise else source
 
 
 def computed(live: Mapping[str, Where] | None, where: Where) -> dict[str, Live]:

@@ -144,7 +144,7 @@ PICKLES = {
     "a registry of constructors": lambda: named("copyreg", "_reconstructor", dict, object, None),
     "an old archive of paths that lead out": tarred,
     "an archive of paths that lead out": lambda: zipped(
-        named("posix", "system", TOUCH), **{f"../../{CANARY}": "x", f"/tmp/../{CANARY}": "x"}
+        named("posix", "system", TOUCH), **{f"../../{CANARY}": "x", f"/etc/../{CANARY}": "x"}
     ),
     "an archive that unpacks to far more": lambda: zipped(
         pickle.dumps({"x": bytes(1 << 22)}), zipfile.ZIP_DEFLATED

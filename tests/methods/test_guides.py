@@ -316,7 +316,7 @@ def test_weights_of_the_image_s_pixels_are_those_of_simmim():
 REFUSED = [
     ({"knowledge": "image"}, "'image' is no map that can guide"),
     ({"knowledge": "classes"}, "told how many classes there are"),
-    ({"guides": {"depth": Guide(classes=3)}}, "depth guides by l1, and its classes are 3"),
+    ({"guides": {"depth": Guide(classes=3)}}, "depth is asked for by l1, and its classes are 3"),
     ({"knowledge": "normals", "extractor": "pointnet"}, "points in space are made of depth"),
     ({"channels": 2, "target": "normals"}, "points in space are made of depth"),
     ({"guides": {"depth": Guide(portion=0.0)}}, "the portion of depth is above 0"),

@@ -7,24 +7,21 @@ FOLDER/results.json. What is done stays: the same command goes on where it was s
 """
 
 import json
-import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from time import perf_counter
 
-from sgmim.errors import DataError
+from sgmim.chains import Chain, Runner
 from sgmim.files import write_text
 from sgmim.options import Parser
 from sgmim.reports import page
 from sgmim.runs import OBJECTIVE
 
-RUNNING: set[subprocess.Popen] = set()
+# for a ViT this small, timm's fused attention is slower on a CPU than its own
+SMALL = {"TIMM_FUSED_ATTN": "0", "CUDA_VISIBLE_DEVICES": ""}
 SHOWN = ("abs_rel", "rmse", "delta1")  # of fine-tuning
 HEADS = {  # of the table
     "abs_rel": "AbsRel (less is better)",
@@ -43,7 +40,6 @@ class Arm:
     finetune: tuple[str, ...] = ()
 
 
-Chain = tuple[str, int]  # one way with one seed
 SGMIM = ("pretrain", "--recipe=demo_sgmim")
 ARMS = {
     "scratch": Arm("no pre-training", None),
@@ -80,23 +76,28 @@ METHODS = {
 }
 
 
+Results = dict[str, dict[str, list[float]]]  # by arm and score, one value a seed
+
+
 @dataclass(frozen=True)
 class Demo:
     """What all runs of a demo have in common, and what they are told."""
 
     folder: Path
+    arms: dict[str, Arm]
+    seeds: int = 1
     steps: int | None = None  # of every run, where not the recipes'
     readout: bool = False  # read depth linearly from the frozen encoders, too
 
-    def run(self, kind: str, chain: Chain) -> Path:
-        """The folder of a run of some kind."""
-        return self.folder / f"{kind}_{chain[0]}_{chain[1]}"
+    def run(self, name: str, seed: int, kind: str) -> Path:
+        """The folder of one arm's run of some kind."""
+        return self.folder / f"{name}_{seed}" / kind
 
-    def commands(self, chain: Chain, arm: Arm) -> dict[str, list[str]]:
+    def commands(self, name: str, seed: int) -> dict[str, list[str]]:
         """What 'sgmim' is told, by kind of run. Seeds differ in weights, order and labels."""
-        seed = chain[1]
+        arm = self.arms[name]
         few = [f"--training.steps={self.steps}"] if self.steps else []
-        start = [f"--init={self.run('pretrain', chain)}"] if arm.pretrain else []
+        start = [f"--init={self.run(name, seed, 'pretrain')}"] if arm.pretrain else []
         labels = [f"--seed={seed}", f"--data.scene_seed={100 + seed}"]
         made = {}
         if arm.pretrain:
@@ -104,14 +105,44 @@ class Demo:
         made["finetune"] = ["finetune", "--recipe=demo_depth", *start, *labels, *arm.finetune, *few]
         if self.readout:
             made["readout"] = ["finetune", "--recipe=demo_readout", *start, *labels, *few]
-        return {kind: [*words, f"--run={self.run(kind, chain)}"] for kind, words in made.items()}
+        return {
+            kind: [*words, f"--run={self.run(name, seed, kind)}"] for kind, words in made.items()
+        }
 
-    def scores(self, chain: Chain) -> dict[str, float]:
+    def chain(self, name: str, seed: int) -> Chain:
+        commands = {
+            self.run(name, seed, kind) / (OBJECTIVE if kind == "pretrain" else "scores.json"): words
+            for kind, words in self.commands(name, seed).items()
+        }
+        return Chain(
+            f"{self.arms[name].label}, seed {seed}", self.folder / f"{name}_{seed}", commands
+        )
+
+    def scores(self, name: str, seed: int) -> dict[str, float]:
         """Those that are shown, of a chain that is done."""
-        found = {metric: scores_of(self.run("finetune", chain))[metric] for metric in SHOWN}
+        found = {metric: scores_of(self.run(name, seed, "finetune"))[metric] for metric in SHOWN}
         if self.readout:
-            found["readout"] = scores_of(self.run("readout", chain))["abs_rel"]
+            found["readout"] = scores_of(self.run(name, seed, "readout"))["abs_rel"]
         return found
+
+    def results(self, parallel: int = 0) -> Results:
+        """Run everything, and return the scores of every arm, one value a seed."""
+        places = [(name, seed) for seed in range(self.seeds) for name in self.arms]
+        places.sort(key=lambda place: self.arms[place[0]].pretrain is None)  # the longest first
+        chains = {self.chain(*place).name: place for place in places}
+        runner = Runner(parallel, environment=SMALL)
+        for chain in runner.run([self.chain(*place) for place in places]):
+            scores = self.scores(*chains[chain.name])
+            said = ", ".join(f"{metric} {value:.3f}" for metric, value in scores.items())
+            print(f"{chain.name}: {said}", flush=True)
+        found = {place: self.scores(*place) for place in places}
+        return {
+            name: {
+                metric: [found[name, seed][metric] for seed in range(self.seeds)]
+                for metric in found[name, 0]
+            }
+            for name in self.arms
+        }
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -137,75 +168,16 @@ def main(arguments: Sequence[str]) -> None:
     arms |= METHODS if config.methods else {}
     arms |= KNOWLEDGE if config.knowledge else {}
     began = perf_counter()
-    demo = Demo(config.folder, config.steps, config.readout)
-    results = run_all(demo, arms, config.seeds, config.parallel)
-    record = {name: results[name] for name in arms}
-    write_text(config.folder / "results.json", json.dumps(record, indent=2) + "\n")
-    write_text(config.folder / "index.html", drawn(demo, arms, results, config.seeds))
+    demo = Demo(config.folder, arms, config.seeds, config.steps, config.readout)
+    results = demo.results(config.parallel)
+    write_text(config.folder / "results.json", json.dumps(results, indent=2) + "\n")
+    write_text(config.folder / "index.html", drawn(demo, results))
     print(f"\n{told(arms, results)}\n")
     print(f"{config.folder / 'index.html'} shows it, after {perf_counter() - began:.0f} seconds")
 
 
-def run_all(
-    demo: Demo, arms: dict[str, Arm], seeds: int, parallel: int
-) -> dict[str, dict[str, list[float]]]:
-    """The scores of every arm, one value a seed."""
-    chains = [(name, seed) for seed in range(seeds) for name in arms]
-    chains.sort(key=lambda chain: arms[chain[0]].pretrain is None)  # the longest first
-    workers = parallel or min(os.cpu_count() or 1, len(chains), 4)
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = {
-            chain: pool.submit(run_chain, demo, chain, arms[chain[0]], threads) for chain in chains
-        }
-        try:
-            scores = {chain: job.result() for chain, job in jobs.items()}
-        except BaseException:  # the demo was stopped: so are its runs, which save and go on later
-            for job in jobs.values():
-                job.cancel()
-            for run in tuple(RUNNING):
-                run.terminate()
-            raise
-    return {
-        name: {
-            metric: [scores[name, seed][metric] for seed in range(seeds)]
-            for metric in scores[name, 0]
-        }
-        for name in arms
-    }
-
-
-def run_chain(demo: Demo, chain: Chain, arm: Arm, threads: int) -> dict[str, float]:
-    """Run the commands of one arm with one seed, and return its scores."""
-    for kind, words in demo.commands(chain, arm).items():
-        done = OBJECTIVE if kind == "pretrain" else "scores.json"
-        if not (demo.run(kind, chain) / done).is_file():
-            run_command(words, demo.folder / f"{chain[0]}_{chain[1]}.log", threads)
-    found = demo.scores(chain)
-    said = ", ".join(f"{metric} {value:.3f}" for metric, value in found.items())
-    print(f"{arm.label}, seed {chain[1]}: {said}", flush=True)
-    return found
-
-
 def scores_of(run: Path) -> dict[str, float]:
     return json.loads((run / "scores.json").read_text())["scores"]
-
-
-def run_command(words: list[str], log: Path, threads: int) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    # for a ViT this small, timm's fused attention is slower on a CPU than its own
-    own = {"OMP_NUM_THREADS": str(threads), "TIMM_FUSED_ATTN": "0", "CUDA_VISIBLE_DEVICES": ""}
-    print(f"sgmim {shlex.join(words)}", flush=True)
-    with open(log, "a", encoding="utf-8") as file:
-        run = subprocess.Popen(
-            [sys.executable, "-m", "sgmim", *words], stdout=file, stderr=file, env=os.environ | own
-        )
-        RUNNING.add(run)
-        code = run.wait()
-        RUNNING.discard(run)
-    if code:
-        end = "\n".join(log.read_text(encoding="utf-8").splitlines()[-3:])
-        raise DataError(f"'sgmim {shlex.join(words)}' failed, see {log}:\n{end}")
 
 
 def spread(values: list[float]) -> str:
@@ -213,7 +185,7 @@ def spread(values: list[float]) -> str:
     return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
-def told(arms: dict[str, Arm], results: dict[str, dict[str, list[float]]]) -> str:
+def told(arms: dict[str, Arm], results: Results) -> str:
     """The table, for a terminal."""
     shown = next(iter(results.values()))
     head = f"{'':<34}" + "".join(f"{metric:>16}" for metric in shown)
@@ -224,10 +196,9 @@ def told(arms: dict[str, Arm], results: dict[str, dict[str, list[float]]]) -> st
     return "\n".join([head, *lines])
 
 
-def drawn(
-    demo: Demo, arms: dict[str, Arm], results: dict[str, dict[str, list[float]]], seeds: int
-) -> str:
+def drawn(demo: Demo, results: Results) -> str:
     """The page."""
+    arms, seeds = demo.arms, demo.seeds
     shown = next(iter(results.values()))
     rows = [[arm.label, *(spread(results[n][m]) for m in shown)] for n, arm in arms.items()]
     parts = [
@@ -243,20 +214,18 @@ def drawn(
     ]
     for name, arm in arms.items():
         parts.append(page.heading(arm.label))
-        for words in demo.commands((name, 0), arm).values():
+        for words in demo.commands(name, 0).values():
             parts.append(page.code(f"sgmim {shlex.join(words)}"))
         for kind, caption in (
             ("pretrain", "what it paints"),
             ("finetune", "the depth it predicts"),
         ):
-            sheets = sorted((demo.run(kind, (name, 0)) / "pictures").glob("step_*.png"))
+            sheets = sorted((demo.run(name, 0, kind) / "pictures").glob("step_*.png"))
             parts += [page.picture(sheet, f"{arm.label}: {caption}") for sheet in sheets[-1:]]
     return page.page("What SG-MIM is good for", parts)
 
 
-def _best(
-    names: Iterable[str], results: dict[str, dict[str, list[float]]]
-) -> list[tuple[int, int]]:
+def _best(names: Iterable[str], results: Results) -> list[tuple[int, int]]:
     """Where in the table the best mean of every metric stands."""
     names, places = list(names), []
     for column, metric in enumerate(results[names[0]], 1):

@@ -1,6 +1,6 @@
-"""List the methods, encoders, knowledge, tasks, datasets, protocols and recipes there are.
+"""List the methods, encoders, knowledge, tasks, datasets, analyses, recipes there are.
 
-sgmim list [methods|encoders|knowledge|tasks|heads|datasets|protocols|recipes] [PATTERN]
+sgmim list [methods|encoders|knowledge|tasks|heads|datasets|protocols|analyses|recipes] [PATTERN]
 """
 
 from collections.abc import Callable, Sequence
@@ -54,5 +54,6 @@ ROOMS: dict[str, Callable[[], dict[str, str]]] = {
     "heads": _documented(HEADS),
     "datasets": _documented(ROOM),
     "protocols": lambda: {name: each.title for name, each in PROTOCOLS.items()},
+    "analyses": _documented("analysis"),
     "recipes": _recipes,
 }

@@ -1,5 +1,6 @@
 """What every encoder offers, whatever its backbone."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import timm
@@ -65,6 +66,12 @@ class Encoder(nn.Module):
             patches = token.to(patches.dtype).where(hidden[..., None], patches)
         return self.trunk(patches)
 
+    def walk(self, image: Float[Tensor, "b c H W"]) -> Iterator[Float[Tensor, "b *_"]]:
+        """What each of its blocks makes of an image, from the first to the last, as it comes out
+        of it: (b, n, d) of a plain encoder, class and register tokens first, (b, h, w, d) of a
+        hierarchical one. A block is asked when its turn comes."""
+        raise NotImplementedError
+
     def summary(self, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b dim"]:
         """One vector an image: the mean of its feature map."""
         return self(image).mean(dim=(2, 3))
@@ -106,9 +113,10 @@ class Encoder(nn.Module):
             norm: through the final norm.
 
         Raises:
-            ConfigurationError: there is no such layer, or the final norm is not as wide.
+            ConfigurationError: there is no such layer, or the final norm is not for it.
         """
-        raise NotImplementedError
+        (tokens,) = self.outputs(image, (self.layer(layer, norm=norm) - 1,))
+        return self.normed(tokens) if norm else tokens
 
     def beyond(self, layer: int | None = None, *, norm: bool = True) -> list[nn.Parameter]:
         """The parameters that `tokens` of a layer do not depend on."""
@@ -135,6 +143,22 @@ class Encoder(nn.Module):
             ConfigurationError: there are no such blocks, or none to choose among.
         """
         raise NotImplementedError
+
+    def outputs(
+        self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None
+    ) -> list[Float[Tensor, "b _ _"]]:
+        """Tokens as blocks of a plain encoder, or stages of a hierarchical one, leave them: before
+        the final norm, class and register tokens first. What comes later is not asked."""
+        raise NotImplementedError
+
+    def normed(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
+        """Tokens through the final norm."""
+        backbone: Any = self.backbone
+        return backbone.norm(tokens)
+
+    def without_prefix(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b m d"]:
+        """Those of patches, without class and register tokens."""
+        return tokens
 
     def pyramid(
         self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None

@@ -56,11 +56,14 @@ class HierarchicalEncoder(Encoder):
     def trunk(self, patches):
         return self.backbone.norm(self.backbone.layers(patches)).permute(0, 3, 1, 2)
 
-    def tokens(self, image, layer=None, *, norm=True):
-        layer, cells = self.layer(layer, norm=norm), self.embed(image)
-        for stage in self._parts()[:layer]:
-            cells = stage(cells)
-        return (self.backbone.norm(cells) if norm else cells).flatten(1, 2)
+    def walk(self, image):
+        stages: Iterable[Any] = self.backbone.layers
+        patches = self.embed(image)
+        for stage in stages:
+            patches = stage.downsample(patches)
+            for block in stage.blocks:
+                patches = block(patches)
+                yield patches
 
     def _parts(self):
         stages: Iterable[Any] = self.backbone.layers
@@ -73,6 +76,15 @@ class HierarchicalEncoder(Encoder):
                 "out; it is for plain encoders, such as a ViT"
             )
         return tuple(range(len(self.widths)))
+
+    def outputs(self, image, levels=None):
+        levels = self.levels() if levels is None else levels
+        cells, outputs = self.embed(image), {}
+        for number, stage in enumerate(self._parts()[: max(levels) + 1]):
+            cells = stage(cells)
+            if number in levels:
+                outputs[number] = cells.flatten(1, 2)
+        return [outputs[level] for level in levels]
 
     def pyramid(self, image, levels=None):
         """The outputs of the stages, the last through the final norm."""

@@ -1,5 +1,6 @@
 """ViT and BEiT: one resolution from first block to last, so hidden patches can also be left out."""
 
+from itertools import islice
 from typing import Any
 
 import torch
@@ -144,17 +145,18 @@ class PlainEncoder(Encoder):
             tokens = self._block(block, tokens, told)
         return self.backbone.norm(tokens)
 
-    def without_prefix(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b m d"]:
-        """Those of patches, without class and register tokens."""
+    def without_prefix(self, tokens):
         return tokens[:, self.backbone.num_prefix_tokens :]
+
+    def walk(self, image):
+        tokens, told = self.placed(self.embed(image)), self._told()
+        for block in self.blocks:
+            tokens = self._block(block, tokens, told)
+            yield tokens
 
     @property
     def layers(self):
         return (self.dim,) * len(self.blocks)
-
-    def tokens(self, image, layer=None, *, norm=True):
-        (tokens,) = self._outputs(image, (self.layer(layer) - 1,))
-        return self.backbone.norm(tokens) if norm else tokens
 
     def _parts(self):
         return self.blocks
@@ -193,29 +195,21 @@ class PlainEncoder(Encoder):
 
     def pyramid(self, image, levels=None):
         """The outputs of some blocks, before the final norm."""
-        return [self._map(tokens) for tokens in self._outputs(image, levels)]
+        return [self._map(tokens) for tokens in self.outputs(image, levels)]
 
     def pyramid_with_class(self, image, levels=None):
         assert self.has_class_token
-        outputs = self._outputs(image, levels)
+        outputs = self.outputs(image, levels)
         classes = [tokens[:, 0, :, None, None] for tokens in outputs]  # before any registers
         return [self._map(tokens) for tokens in outputs], classes
 
     def unseen(self, levels):
-        later = [self.backbone.norm, *self.blocks[max(levels) + 1 :]]
-        return [parameter for module in later for parameter in module.parameters()]
+        return self.beyond(max(levels) + 1, norm=False)
 
-    def _outputs(
-        self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None
-    ) -> list[Float[Tensor, "b n d"]]:
-        """What some blocks make of an image; none after the last of them is asked."""
+    def outputs(self, image, levels=None):
         levels = self.levels() if levels is None else levels
-        tokens, told = self.placed(self.embed(image)), self._told()
-        outputs = {}
-        for number, block in enumerate(self.blocks[: max(levels) + 1]):
-            tokens = self._block(block, tokens, told)
-            if number in levels:
-                outputs[number] = tokens
+        walked = islice(self.walk(image), max(levels) + 1)
+        outputs = {number: tokens for number, tokens in enumerate(walked) if number in levels}
         return [outputs[level] for level in levels]
 
     def _told(self, rows: Int[Tensor, "b k"] | None = None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
-from sgmim.encoders.named import init_mae
+from sgmim.encoders.named import SIZES, init_mae
 from sgmim.errors import ConfigurationError
 from sgmim.layers import CrossAttention
 
@@ -130,13 +130,8 @@ class RotaryViT(VisionTransformer):
         return self.norm(tokens)
 
 
-SHAPES: dict[str, dict[str, int]] = {
-    "tiny": {"embed_dim": 192, "depth": 12, "num_heads": 3},
-    "small": {"embed_dim": 384, "depth": 12, "num_heads": 6},
-    "base": {"embed_dim": 768, "depth": 12, "num_heads": 12},
-    "large": {"embed_dim": 1024, "depth": 24, "num_heads": 16},
-}
-ROTARY = {f"rotary_vit_{size}_patch16": shape for size, shape in SHAPES.items()}
+BASE = {"embed_dim": 768, "depth": 12, "num_heads": 12}
+ROTARY = {f"rotary_vit_{size}_patch16": BASE | shape for size, shape in SIZES.items()}
 
 
 def _rotary_vit(name: str, shape: dict[str, int]) -> Callable[..., RotaryViT]:

@@ -1,0 +1,166 @@
+"""How fine is what the features of each layer tell apart: their Fourier spectrum.
+
+Park and Kim, "How Do Vision Transformers Work?" (2022), figure 2; Park et al., "What Do
+Self-Supervised Vision Transformers Learn?" (2023), figure 7; SG-MIM, figure 3; KAMIM, section 5.
+
+    features (b, d, h, w) --> log |FFT| --> mean over images and channels --> half diagonal
+
+What is told is relative to the zero frequency: delta(f) = log|F(f)| - log|F(0)|, mostly below 0.
+The nearer to 0 it is at the highest frequency, the more a layer tells of edges and texture.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import floor
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from sgmim.analysis import figure
+from sgmim.analysis.base import Analysis, Findings, Row, Subject
+from sgmim.analysis.layers import chosen, layer_maps
+from sgmim.objective import Batch
+from sgmim.protocols import by
+
+FAINTEST = 1e-6  # amplitude, added before the logarithm (Park et al.'s code)
+PANELS = 3  # side by side
+
+Curve = list[tuple[float, float]]  # (frequency in π, delta)
+
+
+class Spectrum(Analysis):
+    """Fourier spectrum of each layer's features: how much of them is fine detail.
+
+    Args:
+        layers: counted from 1; if not given, all blocks of a ViT or stages of a Swin.
+        nyquist: add the frequency 1π. Without it the highest is (h - 2) / h π on a grid of an even
+            number of h cells, as in Park et al.'s code: another one in every stage of a Swin.
+    """
+
+    title = "Fourier spectrum of features"
+
+    def __init__(self, *, layers: tuple[int, ...] | None = None, nyquist: bool = False):
+        self.layers, self.nyquist = layers, nyquist
+
+    def look(self, subject: Subject, batches: Iterable[Batch]) -> Findings:
+        layers = chosen(subject.encoder, self.layers)
+        sums: dict[str, Tensor] = {}
+        images = 0
+        for batch in batches:
+            images += len(batch["image"])
+            for name, features in layer_maps(subject.encoder, batch["image"], layers).items():
+                added = log_amplitudes(features).double() * len(features)
+                sums[name] = sums[name] + added if name in sums else added
+        rows: list[Row] = [
+            {"layer": name, "grid": by(total.shape), "frequency": frequency, "delta": delta}
+            for name, total in sums.items()
+            for frequency, delta in half_diagonal(total / images, nyquist=self.nyquist)
+        ]
+        ends = list({row["layer"]: row for row in rows}.values())  # the last row of each layer
+        return Findings(
+            {
+                f"{end['layer']} at {end['frequency']:.3g}π": float(end["delta"])
+                for end in (ends[0], ends[-1])
+            },
+            rows,
+        )
+
+    def draw(self, findings: Mapping[str, Findings]) -> Figure:
+        """On the left the highest frequency of every layer; beside it all frequencies, subject by
+        subject. Curves on different grids say nothing about each other: subjects whose layers lie
+        on other grids are drawn below, on axes of their own."""
+        families: dict[tuple[str, ...], dict[str, dict[str, Curve]]] = {}
+        for name, found in findings.items():
+            layers = _curves(found.rows)
+            families.setdefault(tuple(layers), {})[name] = layers
+        heights = [-(-len(family) // PANELS) for family in families.values()]
+        sheet = Figure(figsize=(figure.PAGE, 2.1 * sum(heights)))
+        parts = sheet.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        places = {name: place for place, name in enumerate(findings)}
+        for part, family in zip(parts, families.values(), strict=True):
+            _draw_family(part, family, places)
+        return sheet
+
+
+def log_amplitudes(features: Float[Tensor, "b d h w"]) -> Float[Tensor, "h w"]:
+    """Logarithm of the amplitudes of a map's spectrum, mean over images and channels; the zero
+    frequency stands at (h // 2, w // 2)."""
+    amplitudes = torch.fft.fft2(features.float()).abs()
+    return torch.fft.fftshift((amplitudes + FAINTEST).log().mean(dim=(0, 1)))
+
+
+def half_diagonal(amplitudes: Float[Tensor, "h w"], *, nyquist: bool = False) -> Curve:
+    """Frequencies in π, and log amplitudes relative to frequency 0, from the middle of a spectrum
+    to its corner.
+
+    Where the grid is not square, the diagonal runs where both directions have the same frequency,
+    between bins by bilinear interpolation, in as many steps as the shorter side has bins.
+    """
+    height, width = amplitudes.shape
+    short, known = min(height, width), amplitudes.double().cpu()
+    frequencies = [2 * step / short for step in range((short + 1) // 2)] + [1.0] * nyquist
+    values = [
+        _between(known, height // 2 + f * height / 2, width // 2 + f * width / 2)
+        for f in frequencies
+    ]
+    return [(f, value - values[0]) for f, value in zip(frequencies, values, strict=True)]
+
+
+def _between(table: Float[Tensor, "h w"], row: float, column: float) -> float:
+    """The value at any place of a table, which goes on beyond its end as it began: a spectrum is
+    periodic, and its highest frequency stands at its beginning."""
+    height, width = table.shape
+    top, left = floor(row), floor(column)
+    down, right = row - top, column - left
+    rows, columns = [top % height, (top + 1) % height], [left % width, (left + 1) % width]
+    weights = torch.outer(table.new_tensor([1 - down, down]), table.new_tensor([1 - right, right]))
+    return float((table[rows][:, columns] * weights).sum())
+
+
+def _curves(rows: Sequence[Row]) -> dict[str, Curve]:
+    """The curve of every layer, by its name and grid."""
+    curves: dict[str, Curve] = {}
+    for row in rows:
+        point = float(row["frequency"]), float(row["delta"])
+        curves.setdefault(f"{row['layer']} ({row['grid']})", []).append(point)
+    return curves
+
+
+def _draw_family(part: Any, family: dict[str, dict[str, Curve]], places: dict[str, int]) -> None:
+    """Subjects of the same layers on the same grids."""
+    across = min(len(family), PANELS)
+    down = -(-len(family) // PANELS)
+    cells = part.subplots(down, 1 + across, sharey=True, squeeze=False)
+    for axes in cells.flat:
+        axes.set_visible(False)
+    _draw_depth(cells[0, 0], family, places)
+    for number, (name, curves) in enumerate(family.items()):
+        axes = cells[number // PANELS, 1 + number % PANELS]
+        _draw_spectrum(axes, name, curves)
+        axes.tick_params(labelleft=number % PANELS == 0 and number > 0)
+    handles, names = cells[0, 1].get_legend_handles_labels()
+    part.legend(handles, names, loc="outside right upper", handlelength=1.2)
+    figure.legend(part, cells[0, 0], list(family))
+
+
+def _draw_depth(axes: Axes, family: dict[str, dict[str, Curve]], places: dict[str, int]) -> None:
+    axes.set_visible(True)
+    for name, curves in family.items():
+        ends = [curve[-1][1] for curve in curves.values()]
+        axes.plot(range(1, len(ends) + 1), ends, label=name, **figure.marked(places[name]))
+    layers = list(next(iter(family.values())))
+    highest = {curve[-1][0] for curves in family.values() for curve in curves.values()}
+    at = f"at {highest.pop():.3g}π" if len(highest) == 1 else "at its highest frequency"
+    axes.set(title=f"Each layer {at}", xlabel=layers[0].split()[0], ylabel="Δ log amplitude")
+    axes.set_xticks(range(1, len(layers) + 1), [layer.split()[1] for layer in layers])
+
+
+def _draw_spectrum(axes: Axes, name: str, curves: dict[str, Curve]) -> None:
+    axes.set_visible(True)
+    for (layer, curve), color in zip(curves.items(), figure.shades(len(curves)), strict=True):
+        frequencies, deltas = zip(*curve, strict=True)
+        axes.plot(frequencies, deltas, color=color, label=layer, marker="o", markersize=2)
+    axes.set(title=name, xlabel="frequency / π", xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
