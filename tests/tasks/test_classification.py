@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from conftest import close_gradient, golden, official, swin, vit
+from conftest import close_gradient, golden, official, swin, tiny, vit
 from sgmim.encoders.weights import load_into
+from sgmim.errors import ConfigurationError
+from sgmim.optim import make_optimizer
 from sgmim.tasks.classification import Classification
 
 CASES = {  # how SimMIM pools each; the name that the authors give what comes after pooling

@@ -62,6 +62,11 @@ def label(number: int | np.integer) -> Int64[Tensor, ""]:
     return torch.tensor(int(number), dtype=torch.int64)
 
 
+def share_classes(source: Source, other: Source) -> None:
+    """See to it that a number means the same class in both. Raises DataError as `check_same`."""
+    check_same(getattr(source, "classes", ()), getattr(other, "classes", ()))
+
+
 def check_same(learnt: Sequence[str], tested: Sequence[str]) -> None:
     """See to it that a number means the same class where a model learnt and where it is tested.
 

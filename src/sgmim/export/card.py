@@ -19,7 +19,11 @@ KNOWN = {  # what the Hub calls licenses
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0",
     "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "openrail", "unknown", "other",
 }  # fmt: skip
-KINDS = {"depth": "depth-estimation", "segmentation": "image-segmentation"}
+KINDS = {
+    "depth": "depth-estimation",
+    "segmentation": "image-segmentation",
+    "classification": "image-classification",
+}
 
 
 @dataclass(frozen=True)

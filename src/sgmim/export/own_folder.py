@@ -20,6 +20,7 @@ from sgmim.export.subject import Subject
 from sgmim.prediction import load_task
 from sgmim.runs import CONFIG, OBJECTIVE
 
+CLASSES = "numbers of classes, (1, H, W)"
 KEPT = ("finetune", "encoder", "task", "head", "inference")  # of a run's configuration
 USE = """import sgmim
 
@@ -64,5 +65,6 @@ def note(subject: Subject) -> str:
 def usage(subject: Subject) -> Usage:
     if subject.task is None:
         return Usage("sgmim", USE.format(line="features = model.eval()(image)  # (b, dim, h, w)"))
-    said = "meters" if "depth" in subject.task.needs else "numbers of classes"
-    return Usage("sgmim", USE.format(line=f'model.predict("photo.jpg")  # {said}, (1, H, W)'))
+    said = {"depth": "meters, (1, H, W)", "label": "the number of its class, ()"}
+    told = next((said[name] for name in subject.task.needs if name in said), CLASSES)
+    return Usage("sgmim", USE.format(line=f'model.predict("photo.jpg")  # {told}'))
