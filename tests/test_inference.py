@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+import trees
 from conftest import golden
+from sgmim.data.geometry import fit
 from sgmim.errors import ConfigurationError
 from sgmim.inference import Inference, resized
 
@@ -159,3 +161,37 @@ def test_a_protocol_tells_what_matters_and_nothing_else():
     assert Inference().protocol() == {"mode": "whole", "flip": False}
     shift = Inference(mode="shift", flip=True, at_once=4).protocol()
     assert shift == {"mode": "shift", "windows": 16, "compat": False, "flip": True}
+
+
+def test_what_says_one_thing_is_shown_the_middle_as_evaluation_loads_it():
+    image = torch.from_numpy(trees.colored(60, 90, 3)).permute(2, 0, 1).contiguous()
+    for options in ({}, {"interpolation": "bicubic"}, {"center": 1.0}):
+        inference = Inference(mode="center", **options)
+        shown = inference.fitted(image[None] / 255, (32, 32))[0]
+        loaded = fit(
+            {"image": image}, (32, 32), share=inference.share,
+            interpolation=inference.interpolation,
+        )["image"]  # fmt: skip
+        assert (255 * shown - loaded).abs().max() <= 2  # bytes, rounded after each of two axes
+    whole = Inference().fitted(image[None] / 255, (32, 32))[0]
+    assert (255 * whole - fit({"image": image}, (32, 32))["image"]).abs().max() <= 1
+
+
+def test_of_a_mirror_image_the_mean_of_the_logits_is_taken():
+    image = torch.randn(2, 3, 8, 8)
+
+    def predict(image):
+        return image[:, :, 0, 0]
+
+    assert torch.equal(Inference().of_all(predict, image), image[:, :, 0, 0])
+    both = (image[:, :, 0, 0] + image[:, :, 0, -1]) / 2
+    assert torch.equal(Inference(flip=True).of_all(predict, image), both)
+
+
+def test_windows_are_for_maps_and_the_middle_is_for_classes():
+    with pytest.raises(ConfigurationError, match="take center or whole"):
+        _ = Inference(mode="slide").share
+    with pytest.raises(ConfigurationError, match="says something of every pixel"):
+        Inference(mode="center")(lambda image: image, torch.zeros(1, 3, 8, 8), (8, 8))
+    with pytest.raises(ConfigurationError, match=r"inference.center is a share .* not 1.5"):
+        Inference(center=1.5)

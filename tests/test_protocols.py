@@ -10,6 +10,7 @@ from sgmim.options import find
 from sgmim.protocols import PROTOCOLS, named, protocol, settings
 from sgmim.request import read
 from sgmim.sources import make_source
+from sgmim.tasks.classification_metrics import ClassificationMeter
 from sgmim.tasks.depth_metrics import DepthMeter
 from sgmim.tasks.segmentation_metrics import SegmentationMeter
 
@@ -19,11 +20,19 @@ TABLES = {  # recipes of the paper's tables, and the protocol that their scores 
     "nyu_vit_base": "nyu_multimae",
     "nyu_full_swinv2_base": "nyu_full",
     "ade20k_swinv2_base": "ade20k_slide",
+    "imagenet_simmim_swin_base_100ep": "imagenet_center",
+    "imagenet_mae_vit_base_probe": "imagenet_center",
+    "imagenet_kamim_vit_base": "imagenet_whole",
 }
 
 
 def meter(task, score):
-    return DepthMeter(**score) if task == "depth" else SegmentationMeter(classes=150)
+    meters = {
+        "depth": lambda: DepthMeter(**score),
+        "segmentation": lambda: SegmentationMeter(classes=150),
+        "classification": lambda: ClassificationMeter(classes=1000),
+    }
+    return meters[task]()
 
 
 def made_by(name, **other):

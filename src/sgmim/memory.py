@@ -35,7 +35,7 @@ def activations(objective: Objective, batch: Batch) -> int:
 
 
 def told(objective: Objective, each: int, images: int, shards: int = 1) -> str:
-    """An estimate for people: weights, gradients, AdamW's two moments, activations.
+    """An estimate for people: weights, gradients, two moments (of AdamW), activations.
 
     Args:
         objective: with the weights.
@@ -47,7 +47,7 @@ def told(objective: Objective, each: int, images: int, shards: int = 1) -> str:
     total = fixed + images * each
     return (
         f"about {total / MIB:,.0f} MiB a process: {fixed / MIB:,.0f} for weights, gradients and "
-        f"AdamW, {each / MIB:,.1f} an image for activations in fp32 (about half in bf16)"
+        f"the optimizer, {each / MIB:,.1f} an image for activations in fp32 (about half in bf16)"
     )
 
 

@@ -73,7 +73,9 @@ def named(made: Settings, asked: str | None = None) -> str:
     """
     there = [asked] if asked else _of(made.get("dataset"))
     if not there:
-        return "none that is published: the test data are one's own"
+        dataset = made.get("dataset")
+        own = not dataset or is_description(dataset)
+        return "none that is published" + ": the test data are one's own" * own
     found = {name: PROTOCOLS[name].differences(made) for name in there}
     nearest = min(found, key=lambda name: len(found[name]))
     return f"as {nearest} but {', '.join(found[nearest])}" if found[nearest] else nearest
@@ -191,5 +193,21 @@ PROTOCOLS: dict[str, Protocol] = {
         size=(512, 512),
         test=_test("ade20k", "val"),
         inference={"mode": "slide", "stride": 341, "short": 512, "flip": False},
+    ),
+    "imagenet_center": Protocol(
+        title="1000 classes on ImageNet in the middle of images: MAE, SimMIM, timm",
+        origin="He et al., MAE, arXiv:2111.06377, and its code: 224 of what is resized to 256",
+        task="classification",
+        images=50_000,
+        test=_test("imagenet", "val"),
+        inference={"mode": "center", "center": 0.875, "interpolation": "bicubic", "flip": False},
+    ),
+    "imagenet_whole": Protocol(
+        title="1000 classes on ImageNet, all of an image, its shape not kept: KAMIM",
+        origin="KAMIM, arXiv:2407.13873, and its code",
+        task="classification",
+        images=50_000,
+        test=_test("imagenet", "val"),
+        inference={"mode": "whole", "flip": False},
     ),
 }
