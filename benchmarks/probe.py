@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import sklearn
 import torch
+from threadpoolctl import threadpool_limits
 from torch.nn import functional as F
 
 from sgmim.probing.labeled import Labeled
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    threadpool_limits(options.threads)  # the peers' libraries have threads of their own
     size = 10 if options.quick else 1
     rounds = 1 if options.quick else 3
     rows: list[Row] = []

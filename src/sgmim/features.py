@@ -17,6 +17,7 @@ from torch import Tensor
 from sgmim.encoders import Encoder
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.objective import Batch
+from sgmim.precision import faster_in_bf16
 from sgmim.training import Cast, casting
 
 Layer = int | Literal["last"]
@@ -160,6 +161,13 @@ def gathered(
         done += len(vectors[0])
     assert done == count, "a source has as many samples as it says"
     return banks
+
+
+def resolved(precision: Precision, device: torch.device) -> Precision:
+    """The precision that "auto" is on a device."""
+    if precision != "auto":
+        return precision
+    return "bf16" if faster_in_bf16(device) else "fp32"
 
 
 def casting_of(encoder: Encoder, device: torch.device, precision: Precision) -> Cast:

@@ -69,7 +69,7 @@ def test_a_linear_probe_tells_colors_apart_and_says_how_it_was_made(capsys, run,
     assert [each["seed"] for each in record["seeds"]] == [0, 1] and record["step"] == 7
     assert [row["rate"] for row in record["seeds"][0]["grid"]] == [0.03, 0.1]
     assert record["seeds"][0]["held_out"] == 3  # one of each class
-    assert record["spread"]["top1"] == 0.0
+    assert record["spread"]["top1"] == 0.0 and protocol["precision"] in ("fp32", "bf16")
     assert record["command"].startswith("sgmim probe linear") and record["checkpoint"]["sha256"]
     said = capsys.readouterr().out
     assert "top1         1.0000 ± 0.0000" in said and "2 seeds" in said
@@ -145,6 +145,7 @@ MISTAKES = [
     (("linaer",), "did you mean 'linear'?", 2),
     (("linear", "--preset=kamin"), "did you mean 'kamim'?", 2),
     (("linear",), "--test_share 0.3", 2),
+    (("linear", "--test.images=SAME", "--test.labels=folders", "--test.split=train"), "learnt", 2),
     (("linear", "--test_share=1.5"), "above 0 and below 1", 2),
     (("linear", "--test_share=0.2", "--features.layer=9"), "there is no layer 9", 2),
     (("linear", "--features.share=2.0"), "share is above 0 and at most 1", 2),
@@ -159,6 +160,7 @@ MISTAKES = [
 @pytest.mark.parametrize("words, said, code", MISTAKES)
 def test_a_mistake_is_told_in_one_line(capsys, run, colors, words, said, code):
     kind, *options = words
+    options = [word.replace("SAME", str(colors / "train")) for word in options]
     assert sgmim("probe", kind, run, *data(colors), *options) == code
     told = capsys.readouterr().err
     assert said in told and told.startswith("sgmim: ") and told.count("\n") == 1

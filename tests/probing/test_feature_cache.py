@@ -60,11 +60,6 @@ def test_features_without_their_note_are_made_again(tmp_path):
     assert len(asked) == 2
 
 
-def test_without_a_folder_nothing_is_kept():
-    make, asked = of(torch.zeros(1, 1))
-    assert kept(None, {}, make)[0].shape == kept(None, {}, make)[0].shape and len(asked) == 2
-
-
 def test_a_folder_that_cannot_be_written_is_an_error_of_files(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError):

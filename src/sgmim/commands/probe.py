@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     device = distributed.start(config.device)
     questions = _exam(config)
     how = KINDS[kind](**config[kind].as_dict())
-    extraction = Extraction(**config.features.as_dict())
+    extraction = Extraction(**config.features.as_dict()).on(device)
     counts = questions.told()
     how.check(counts["train"], counts["test"])
     done = Probe(kind, config.preset, extraction, asdict(how), counts, arguments)

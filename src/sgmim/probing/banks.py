@@ -1,7 +1,7 @@
 """The features that a probe sees: of labeled images, by an encoder, once for all that is asked."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +54,10 @@ class Extraction:
         if self.share is not None and not 0 < self.share <= 1:
             raise ConfigurationError(f"share is above 0 and at most 1, not {self.share}")
 
+    def on(self, device: torch.device) -> "Extraction":
+        """The same with a precision that is said."""
+        return replace(self, precision=features.resolved(self.precision, device))
+
     def readings(self, subject: Subject, preset: str) -> list[Reading]:
         """What is read of an encoder; see features.reading."""
         layers = self.layer if isinstance(self.layer, list) else [self.layer]
@@ -105,7 +109,10 @@ def _bank(
             told = _telling(batches, count, tell)
             return features.gathered(encoder, told, readings, count, precision=how.precision)
 
+    labels = images.labels.to(device)
     state = stamp(images.source, images.options) if how.cache else None
+    if how.cache is None or state is None:
+        return [Labeled(each, labels) for each in make()]
     about = {
         "weights": checkpoint(subject)["sha256"],
         "image_size": subject.encoder.image_size,
@@ -119,6 +126,4 @@ def _bank(
         "files": state,
         "versions": [sgmim.__version__, torch.__version__, timm.__version__],
     }
-    found = kept(how.cache if state else None, about, make)
-    labels = images.labels.to(device)
-    return [Labeled(each.to(device), labels) for each in found]
+    return [Labeled(each.to(device), labels) for each in kept(how.cache, about, make)]

@@ -22,10 +22,8 @@ from sgmim.files import write_bytes, write_text
 PLACES = ("images", "pairs", "shards", "root", "dataset")  # options of data that name files
 
 
-def kept(
-    folder: Path | None, about: Mapping[str, Any], make: Callable[[], list[Tensor]]
-) -> list[Tensor]:
-    """Features from the folder if they are there, else made and kept; without a folder, made.
+def kept(folder: Path, about: Mapping[str, Any], make: Callable[[], list[Tensor]]) -> list[Tensor]:
+    """Features from the folder if they are there, else made and kept.
 
     Args:
         folder: made if it is not there.
@@ -36,8 +34,6 @@ def kept(
         FileError: they cannot be written.
         DataError: what is there cannot be read.
     """
-    if folder is None:
-        return make()
     told = json.dumps(about, indent=2, sort_keys=True, default=str) + "\n"
     name = hashlib.sha256(told.encode()).hexdigest()[:32]
     file, note = folder / f"{name}.safetensors", folder / f"{name}.json"

@@ -97,18 +97,23 @@ class Exam:
             "classes": self.classes,
             "learnt_from": _given(self.known.options),
         }
-        return found | ({"tested_on": _given(self.asked.options)} if self.asked else {})
+        if self.asked:
+            expected = getattr(self.asked.source, "expected", None)
+            found |= {"test_expected": expected, "tested_on": _given(self.asked.options)}
+        return found
 
 
 def exam(known: Images, asked: Images | None, share: float | None) -> Exam:
     """Images that are known, and those that are asked about, or a share of the known.
 
     Raises:
-        ConfigurationError: there are both, or the share is none.
+        ConfigurationError: there are both, or the share is none, or they are the same images.
         DataError: they are not of the same classes.
     """
     if share is None:
         if asked:
+            if asked.options == known.options:
+                raise ConfigurationError("what is to be tested on is what is learnt from")
             share_classes(known.source, asked.source)
         return Exam(known, asked, None)
     if asked:

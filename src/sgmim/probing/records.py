@@ -132,7 +132,9 @@ def _by_k(made: Record) -> dict[str, float]:
 
 def _images(made: Record) -> str:
     how = made["protocol"]
-    test = f"{how['test']} tested on" if how["test"] else "each asked of all others"
+    whole = how.get("test_expected")
+    of = f" of {whole}" if whole not in (None, how["test"]) else ""
+    test = f"{how['test']}{of} tested on" if how["test"] else "each asked of all others"
     held = made["seeds"][0].get("held_out")
     part = f", of which {held} chose the rate" if held else ""
     return f"{how['train']} known{part}; {test}; {how['classes']} classes"
