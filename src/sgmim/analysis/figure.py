@@ -73,6 +73,12 @@ def shades(count: int) -> list[tuple[float, float, float, float]]:
     return [table(0.9 * number / max(count - 1, 1)) for number in range(count)]
 
 
+def thinned(labels: Sequence[str], most: int) -> list[str]:
+    """No more labels than there is room for, evenly spaced; the others are left empty."""
+    step = -(-len(labels) // most)
+    return [label if place % step == 0 else "" for place, label in enumerate(labels)]
+
+
 def legend(figure: Any, axes: Axes, names: Sequence[str]) -> None:
     """Who is who, above a figure (or part of one) that shows more than one subject."""
     if len(names) > 1:

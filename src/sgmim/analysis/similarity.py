@@ -130,8 +130,9 @@ def _draw_table(axes: Axes, names: tuple[str, str], rows: list[Row]) -> Any:
     table = torch.tensor([float(row["cka"]) for row in rows]).view(len(layers), len(others))
     image = axes.imshow(table.numpy(), origin="lower", vmin=0, vmax=1, cmap=figure.DEPTH)
     axes.grid(False)
-    axes.set_xticks(range(len(others)), [layer.split()[1] for layer in others])
-    axes.set_yticks(range(len(layers)), [layer.split()[1] for layer in layers])
+    across, up = ([layer.split()[1] for layer in each] for each in (others, layers))
+    axes.set_xticks(range(len(others)), figure.thinned(across, 12))
+    axes.set_yticks(range(len(layers)), figure.thinned(up, 12))
     is_one = names[0] == names[1]
     owner, other_owner = ("", "") if is_one else (f"{names[0]}, ", f"{names[1]}, ")
     title = names[0] if is_one else f"{names[0]} and {names[1]}"

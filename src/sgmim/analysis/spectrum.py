@@ -27,6 +27,7 @@ from sgmim.protocols import by
 
 FAINTEST = 1e-6  # amplitude, added before the logarithm (Park et al.'s code)
 PANELS = 3  # side by side
+LAYERS = 12  # that a legend has room for
 
 Curve = list[tuple[float, float]]  # (frequency in π, delta)
 
@@ -128,18 +129,20 @@ def _curves(rows: Sequence[Row]) -> dict[str, Curve]:
 
 def _draw_family(part: Any, family: dict[str, dict[str, Curve]], places: dict[str, int]) -> None:
     """Subjects of the same layers on the same grids."""
-    across = min(len(family), PANELS)
     down = -(-len(family) // PANELS)
+    across = -(-len(family) // down)
     cells = part.subplots(down, 1 + across, sharey=True, squeeze=False)
     for axes in cells.flat:
         axes.set_visible(False)
     _draw_depth(cells[0, 0], family, places)
     for number, (name, curves) in enumerate(family.items()):
-        axes = cells[number // PANELS, 1 + number % PANELS]
+        row, column = divmod(number, across)
+        axes = cells[row, 1 + column]
         _draw_spectrum(axes, name, curves)
-        axes.tick_params(labelleft=number % PANELS == 0 and number > 0)
+        axes.tick_params(labelleft=column == 0 and row > 0)
     handles, names = cells[0, 1].get_legend_handles_labels()
-    part.legend(handles, names, loc="outside right upper", handlelength=1.2)
+    step = -(-len(names) // LAYERS)
+    part.legend(handles[::step], names[::step], loc="outside right upper", handlelength=1.2)
     figure.legend(part, cells[0, 0], list(family))
 
 
@@ -159,7 +162,7 @@ def _draw_depth(axes: Axes, family: dict[str, dict[str, Curve]], places: dict[st
     numbers = [layer.split()[1] for layer in layers]
     if len(set(highest)) > 1:
         numbers = [f"{n}\n{f:.3g}π" for n, f in zip(numbers, highest, strict=True)]
-    axes.set_xticks(range(1, len(layers) + 1), numbers)
+    axes.set_xticks(range(1, len(layers) + 1), figure.thinned(numbers, 6))
     axes.set(title=f"Each {kind} at {at}", xlabel=kind, ylabel="Δ log amplitude")
 
 

@@ -149,9 +149,13 @@ def _takes(run: Path, changes: Mapping[str, Any]) -> bool:
     """Whether the method of a run has these options; MoCo v3, which hides nothing, has none of a
     mask, and what asks for them says so in its own words."""
     path = run / CONFIG
-    method = read_recipe(path).get("pretrain") if path.is_file() else None
+    if not path.is_file():
+        return True  # it is no run at all, as open_run will say
+    method = read_recipe(path).get("pretrain")
     if not isinstance(method, str):
-        return True  # it is no run of pre-training, as open_run will say
+        raise ConfigurationError(
+            f"{run} is no run of 'sgmim pretrain': this asks the method that pre-trained an encoder"
+        )
     return set(signature(find("methods", method)).parameters) >= changes.keys()
 
 
