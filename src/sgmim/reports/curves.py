@@ -14,9 +14,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from sgmim.reports.page import COLORS
+from sgmim.reports.page import tone
 
 COLUMNS = 320  # about one for every pixel or two
+MANY = 8  # curves in one plot, of which more are lines of fewer columns without bands
 HEIGHT = 160  # of the plot, in its own units
 LOG_FROM = 12.0  # times the least value that the greatest is, from which a scale is logarithmic
 
@@ -31,6 +32,7 @@ class Curve:
     x: Float[np.ndarray, " n"]
     y: Float[np.ndarray, " n"]
     color: int = 0
+    is_one_of_many: bool = False  # of a color: a thin line
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def chart(
     *,
     scale: Scale = "auto",
     marks: Sequence[tuple[float, str]] = (),
+    across: str = "step",
 ) -> str:
     """A figure with all the curves; `marks` are steps at which something is to be told.
 
@@ -78,27 +81,29 @@ def chart(
         curves: with one color each.
         scale: "auto" is logarithmic where values are positive and spread widely.
         marks: as (step, what happened).
+        across: what the values are over.
     """
-    thinned = [thin(curve.x, curve.y) for curve in curves]
-    across, down = _axes(thinned, scale)
+    most = COLUMNS if len(curves) <= MANY else COLUMNS // 2
+    thinned = [thin(curve.x, curve.y, most) for curve in curves]
+    right, down = _axes(thinned, scale)
     drawn = "".join(
-        _drawn(points, across, down, curve.color % COLORS)
-        for curve, points in zip(curves, thinned, strict=True)
+        _drawn(points, right, down, curve) for curve, points in zip(curves, thinned, strict=True)
     )
-    lines = "".join(_mark(across.at(step), told) for step, told in marks)
-    below = [(across.at(x), compact(x)) for x in ticks(across)]
+    lines = "".join(_mark(right.at(step), told) for step, told in marks)
+    below = [(right.at(x), compact(x)) for x in ticks(right)]
     places = ticks(down)
     beside = [(1 - down.at(y), text) for y, text in zip(places, labels(places, scale), strict=True)]
     grid = "".join(f'<path class=grid d="M0 {HEIGHT * y:.1f}H{COLUMNS}"/>' for y, _ in beside)
     shape = "log" if down.log else "linear"
     return (
-        f"<figure class=chart data-curves='{_data(curves, thinned, across, scale)}'>"
+        f"<figure class=chart data-curves='{_data(curves, thinned, (right, down), scale, across)}'>"
         f"<figcaption><b>{escape(title)}</b> <span class=unit>{escape(unit)}"
         f"{', log scale' * down.log}</span><output></output></figcaption>"
         f"<div class=y>{_placed(beside, 'top')}</div>"
         f'<div class="plot {shape}"><svg viewBox="0 0 {COLUMNS} {HEIGHT}" role=img '
         f'aria-label="{escape(title)}" preserveAspectRatio="none">{grid}{drawn}{lines}</svg></div>'
-        f"<div class=x>{_placed(below, 'left')}<span class=name>step</span></div></figure>"
+        f"<div class=x>{_placed(below, 'left')}<span class=name>{escape(across)}</span></div>"
+        "</figure>"
     )
 
 
@@ -184,7 +189,7 @@ def _axes(thinned: Sequence[Thinned], scale: Scale) -> tuple[Axis, Axis]:
     return across, Axis(least - room * (least != 0), greatest + room)
 
 
-def _drawn(points: Thinned, across: Axis, down: Axis, color: int) -> str:
+def _drawn(points: Thinned, across: Axis, down: Axis, curve: Curve) -> str:
     """The band, the line, and a red mark at the foot wherever a value was not finite."""
     x, middle, low, high = (
         np.round(side, 1)
@@ -193,17 +198,18 @@ def _drawn(points: Thinned, across: Axis, down: Axis, color: int) -> str:
             *(HEIGHT * (1 - down(y)) for y in (points.mean, points.low, points.high)),
         )
     )
-    parts = []
-    if len(x) and (points.low != points.high).any():
+    parts, color = [], tone(curve.color)
+    if len(x) and (points.low != points.high).any() and not curve.is_one_of_many:
         edge = np.concatenate([np.stack([x, high], 1), np.stack([x, low], 1)[::-1]])
-        parts.append(f'<path class="band c{color}" d="M{_path(edge)}Z"/>')
+        parts.append(f'<path class="band {color}" d="M{_path(edge)}Z"/>')
     if len(x):
         line = np.stack([x, middle], 1)
         dot = "h.01" * (len(line) == 1)  # a round cap makes it a point
-        parts.append(f'<path class="line c{color}" d="M{_path(line)}{dot}"/>')
+        kind = " thin" * curve.is_one_of_many
+        parts.append(f'<path class="line {color}{kind}" d="M{_path(line)}{dot}"/>')
     for step in points.failed:
         parts.append(f'<path class=failed d="M{COLUMNS * across.at(step):.1f} {HEIGHT}v-9"/>')
-    return "".join(parts)
+    return f'<g data-place="{curve.color}">{"".join(parts)}</g>'
 
 
 def _path(points: Float[np.ndarray, "m 2"]) -> str:
@@ -219,16 +225,29 @@ def _placed(places: Sequence[tuple[float, str]], side: str) -> str:
     return "".join(f'<span style="{side}:{100 * at:.2f}%">{text}</span>' for at, text in places)
 
 
-def _data(curves: Sequence[Curve], thinned: Sequence[Thinned], across: Axis, scale: Scale) -> str:
-    """What the page's script reads out; a curve is [label, color, steps, values]."""
+def _data(
+    curves: Sequence[Curve],
+    thinned: Sequence[Thinned],
+    axes: tuple[Axis, Axis],
+    scale: Scale,
+    across: str,
+) -> str:
+    """What the page's script reads out; a curve is [label, color, x, values]."""
+    times, (right, down) = (100 if scale == "share" else 1), axes
     rows = [
         [
             curve.label if len(curves) > 1 else "",
-            curve.color % COLORS,
-            points.x.round().astype(int).tolist(),
-            [float(f"{100 * y if scale == 'share' else y:.4g}") for y in points.mean.tolist()],
+            curve.color,
+            [_number(x) for x in points.x.tolist()],
+            [float(f"{times * y:.4g}") for y in points.mean.tolist()],
         ]
         for curve, points in zip(curves, thinned, strict=True)
     ]
     unit = "%" if scale == "share" else ""
-    return escape(json.dumps([unit, across.low, across.high, rows], separators=(",", ":")))
+    sides = [right.low, right.high, times * down.low, times * down.high, int(down.log)]
+    return escape(json.dumps([unit, across, sides, rows], separators=(",", ":")))
+
+
+def _number(x: float) -> float | int:
+    """A step is a whole number, a frequency is none."""
+    return round(x) if abs(x) >= 10 or x == round(x) else float(f"{x:.4g}")

@@ -4,32 +4,52 @@
 
 const few = value => Math.abs(value) >= 1e5 ? value.toExponential(2) : value.toLocaleString("en");
 
+const LISTED = 4;  // curves that are all told at once; of more, the nearest
+const hidden = new Set();
+
 for (const chart of document.querySelectorAll(".chart")) {
-  const [unit, first, last, all] = JSON.parse(chart.dataset.curves);
+  const [unit, across, [first, last, low, high, log], all] = JSON.parse(chart.dataset.curves);
   const curves = all.filter(curve => curve[2].length);
   if (!curves.length) continue;
   const plot = chart.querySelector(".plot"), said = chart.querySelector("output");
   const line = document.createElement("i");
   line.hidden = true;
   plot.append(line);
+  const share = value =>
+    log ? Math.log(Math.max(value, low) / low) / Math.log(high / low) : (value - low) / (high - low);
   plot.onpointermove = event => {
     const box = plot.getBoundingClientRect();
-    const step = first + (last - first) * (event.clientX - box.left) / box.width;
-    const parts = curves.map(([label, color, steps, values]) => {
-      let near = steps.findIndex(other => other >= step);
-      if (near < 0) near = steps.length - 1;
-      if (near > 0 && step - steps[near - 1] < steps[near] - step) near -= 1;
+    const place = first + (last - first) * (event.clientX - box.left) / box.width;
+    const height = 1 - (event.clientY - box.top) / box.height;
+    let parts = curves.filter(curve => !hidden.has(curve[1])).map(([label, color, xs, values]) => {
+      let near = xs.findIndex(other => other >= place);
+      if (near < 0) near = xs.length - 1;
+      if (near > 0 && place - xs[near - 1] < xs[near] - place) near -= 1;
       const text = document.createElement("span");
-      text.className = "c" + color;
+      text.className = "c" + color % 8;
       text.textContent = `${label} ${few(values[near])}${unit} `;
-      return [steps[near], text];
+      return [xs[near], text, Math.abs(share(values[near]) - height)];
     });
+    if (!parts.length) return;
+    if (parts.length > LISTED) parts = [parts.reduce((a, b) => b[2] < a[2] ? b : a)];
     const at = parts[0][0];
-    said.replaceChildren(...parts.map(part => part[1]), `at step ${at.toLocaleString("en")}`);
+    said.replaceChildren(...parts.map(part => part[1]), `at ${across} ${at.toLocaleString("en")}`);
     line.hidden = false;
     line.style.left = 100 * (at - first) / (last - first) + "%";
   };
   plot.onpointerleave = () => { line.hidden = true; said.replaceChildren(); };
+}
+
+for (const button of document.querySelectorAll(".legend button")) {
+  const place = +button.dataset.place;
+  button.onclick = () => {
+    const shows = hidden.delete(place);
+    if (!shows) hidden.add(place);
+    for (const other of document.querySelectorAll(`.legend button[data-place="${place}"]`))
+      other.setAttribute("aria-pressed", shows);
+    for (const curve of document.querySelectorAll(`.plot g[data-place="${place}"]`))
+      curve.style.display = shows ? "" : "none";
+  };
 }
 
 for (const album of document.querySelectorAll(".album")) {

@@ -30,12 +30,27 @@ def page(title: str, parts: Iterable[str], *, wide: bool = False, script: bool =
     )
 
 
-def heading(text: str) -> str:
-    return f"<h2>{escape(text)}</h2>"
+class Html(str):
+    """Text that is HTML already."""
+
+
+def written(text: str) -> str:
+    """Text as it stands in a page."""
+    return text if isinstance(text, Html) else escape(text)
+
+
+def heading(text: str, level: int = 2) -> str:
+    return f"<h{level}>{escape(text)}</h{level}>"
 
 
 def paragraph(text: str, faint: bool = False) -> str:
-    return f"<p{' class=faint' if faint else ''}>{escape(text)}</p>"
+    return f"<p{' class=faint' if faint else ''}>{written(text)}</p>"
+
+
+def bullets(texts: Iterable[str], kind: str = "") -> str:
+    """A list; `kind` is how page.css lays it out."""
+    items = "".join(f"<li>{written(text)}</li>" for text in texts)
+    return f"<ul{f' class={kind}' * bool(kind)}>{items}</ul>"
 
 
 def code(text: str) -> str:
@@ -56,21 +71,42 @@ def group(kind: str, parts: Iterable[str]) -> str:
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], best: Iterable[tuple[int, int]] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    best: Iterable[tuple[int, int]] = (),
+    *,
+    kind: str = "",
+    named: str = "",
 ) -> str:
-    """Rows of text below their columns' names; `best` are (row, column) to be set off."""
+    """Rows below their columns' names; `best` are (row, column) to be set off.
+
+    One that is `named` has rows that are called by their first cell, and scrolls by itself.
+    """
     marked = set(best)
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    head = "".join(f"<th{' scope=col' * bool(named)}>{written(name)}</th>" for name in columns)
     lines = [
         "<tr>"
         + "".join(
-            f"<td{' class=best' if (r, c) in marked else ''}>{escape(cell)}</td>"
+            _cell(cell, (r, c) in marked, is_name=bool(named) and c == 0)
             for c, cell in enumerate(row)
         )
         + "</tr>"
         for r, row in enumerate(rows)
     ]
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    kind = f' class="{kind}"' * bool(kind)
+    made = f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return scrolled(made, named) if named else made
+
+
+def scrolled(inside: str, name: str) -> str:
+    """What may be wider than the page, to be reached by keyboard as well."""
+    return f'<div class=scroll tabindex=0 role=region aria-label="{escape(name)}">{inside}</div>'
+
+
+def _cell(text: str, is_best: bool, is_name: bool) -> str:
+    if is_name:
+        return f"<th scope=row>{written(text)}</th>"
+    return f"<td{' class=best' if is_best else ''}>{written(text)}</td>"
 
 
 def tiles(facts: Iterable[tuple[str, str, str]]) -> str:
@@ -95,10 +131,24 @@ def moment(seconds: float, ago: bool = False) -> str:
     return f'<time{kind} datetime="{then:%Y-%m-%dT%H:%M:%SZ}">{then:%Y-%m-%d %H:%M} UTC</time>'
 
 
+def tone(place: int) -> str:
+    """The class of a color; where there are no more, lines are broken instead."""
+    return f"c{place % COLORS}" + f" d{place // COLORS}" * (place >= COLORS)
+
+
+def swatch(place: int) -> Html:
+    """A bit of the line that something is drawn with."""
+    line = "<path d='M1 5h22'/>"
+    return Html(
+        f'<svg class="swatch {tone(place)}" viewBox="0 0 24 10" aria-hidden=true>{line}</svg>'
+    )
+
+
 def legend(names: Sequence[str]) -> str:
-    """Names in the colors of curves, in their order."""
+    """Names beside the lines of curves, in their order; the page's script hides and shows them."""
     items = (
-        f"<li class=c{place % COLORS}>● <span>{escape(name)}</span></li>"
+        f"<li><button type=button aria-pressed=true data-place={place}>{swatch(place)}"
+        f"{escape(name)}</button></li>"
         for place, name in enumerate(names)
     )
     return f"<ul class=legend>{''.join(items)}</ul>"
@@ -109,9 +159,9 @@ def picture(path: Path, caption: str) -> str:
     return _figure("png", path.read_bytes(), caption)
 
 
-def smaller_picture(path: Path, caption: str) -> str:
-    """A picture of at most `WIDEST` pixels across, kept in the page itself in few bytes."""
-    return _figure("webp", _shrunk(path, path.stat().st_mtime_ns), caption)
+def smaller_picture(path: Path, caption: str, widest: int = WIDEST) -> str:
+    """A picture of at most so many pixels across, kept in the page itself in few bytes."""
+    return _figure("webp", _shrunk(path, path.stat().st_mtime_ns, widest), caption)
 
 
 def _figure(kind: str, data: bytes, caption: str) -> str:
@@ -122,11 +172,11 @@ def _figure(kind: str, data: bytes, caption: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def _shrunk(path: Path, written: int) -> bytes:
-    """Its bytes as WebP; `written` tells one picture from another of the same name."""
+def _shrunk(path: Path, modified: int, widest: int) -> bytes:
+    """Its bytes as WebP; `modified` tells one picture from another of the same name."""
     with Image.open(path) as image:
         small = image.convert("RGB")
-    small.thumbnail((WIDEST, 4 * WIDEST))
+    small.thumbnail((widest, 4 * widest))
     kept = BytesIO()
     small.save(kept, "WEBP", quality=82, method=3)
     return kept.getvalue()

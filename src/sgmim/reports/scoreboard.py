@@ -1,0 +1,274 @@
+"""Who scored best, by how much, and how sure that is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from math import floor, isfinite, log10
+from statistics import median_low
+
+from sgmim.confidence import Estimate, estimate
+from sgmim.reports import dots, page
+from sgmim.reports.page import Html
+from sgmim.reports.trials import Score, Trial, by_seed, difference, is_better, rising
+
+MINUS = "\N{MINUS SIGN}"
+Column = Mapping[str, Estimate]  # of one metric, by arm
+
+
+@dataclass(frozen=True)
+class Board:
+    """The scores of all arms in one trial."""
+
+    trial: Trial
+    title: str
+    arms: dict[str, list[Score]]  # of those that were scored in it
+    colors: dict[str, int]
+    baseline: str
+
+    @property
+    def metrics(self) -> list[str]:
+        """The headline first."""
+        every = (score.values for scores in self.arms.values() for score in scores)
+        return list(dict.fromkeys(metric for values in every for metric in values))
+
+    def column(self, metric: str) -> dict[str, Estimate]:
+        """The mean of every arm, the best first."""
+        return self._columns[metric]
+
+    @cached_property
+    def _columns(self) -> dict[str, dict[str, Estimate]]:
+        return {metric: self._column(metric) for metric in self.metrics}
+
+    def _column(self, metric: str) -> dict[str, Estimate]:
+        seen = {arm: by_seed(scores, metric) for arm, scores in self.arms.items()}
+        found = {arm: estimate(list(values.values())) for arm, values in seen.items() if values}
+        more = rising().get(metric)
+        if more is None:
+            return found
+        return dict(sorted(found.items(), key=lambda pair: pair[1].mean, reverse=more))
+
+    def difference(self, metric: str, arm: str, other: str) -> Estimate | None:
+        """How far one arm is above another, seed by seed."""
+        if arm not in self.arms or other not in self.arms:
+            return None
+        return difference(by_seed(self.arms[arm], metric), by_seed(self.arms[other], metric))
+
+    def rivals(self, metric: str) -> list[str]:
+        """The arms that the first of a column is not told apart from."""
+        best, *others = self.column(metric)
+        return [other for other in others if not self.beats(metric, best, other)]
+
+    def beats(self, metric: str, arm: str, other: str) -> bool:
+        found = self.difference(metric, arm, other)
+        return found is not None and is_better(metric, found) is True
+
+    def best(self, metric: str) -> str | None:
+        """The arm that is better than every other by more than chance says, if there is one."""
+        column = self.column(metric)
+        alone = len(column) > 1 and metric in rising() and not self.rivals(metric)
+        return next(iter(column)) if alone else None
+
+
+def verdict(board: Board) -> Html:
+    """The headline of a trial in words."""
+    metric = board.metrics[0]
+    column, digits = board.column(metric), decimals(board.column(metric))
+    best, others = next(iter(column)), list(column)[1:]
+    said = f"<b>{escape(board.title)}</b>, {escape(direction(metric))}: "
+    first = f"<b>{escape(best)}</b> {_mean(column[best], digits)}"
+    if metric not in rising():
+        return Html(f"{said}{first}; whether more is better is not known.")
+    if not others:
+        return Html(f"{said}{first}; there is nothing to compare it with.")
+    parts = [f"{said}{first} has the best mean"]
+    if best != board.baseline:
+        parts.append(_against(board, metric, best, digits))
+    rivals = board.rivals(metric)
+    if not rivals:
+        parts.append("it is told apart from every other arm")
+    elif len(rivals) == len(others):
+        parts.append("it is told apart from no other arm: nothing more can be said")
+    else:
+        parts.append(f"not told apart from it: {escape(', '.join(rivals))}")
+    return Html("; ".join(part for part in parts if part) + ".")
+
+
+def _against(board: Board, metric: str, arm: str, digits: int) -> str:
+    found = board.difference(metric, arm, board.baseline)
+    if found is None:
+        return f"no seed in common with {escape(board.baseline)}"
+    told = f"{signed(found.mean, digits)} against {escape(board.baseline)}"
+    if found.count < 2:
+        return f"{told}, of a single seed, which says nothing of chance"
+    return f"{told} ({interval(found, digits, signed)}, {found.count} seeds in common)"
+
+
+def drawn(board: Board) -> list[str]:
+    """All of a trial: the headline drawn, every score, and how these were made."""
+    first, *rest = board.metrics
+    protocols = dict.fromkeys(s.protocol for scores in board.arms.values() for s in scores)
+    how = [f"{name} {value}" for name, value in board.trial.how if name != "name"]
+    parts = [
+        page.heading(board.title, 3),
+        page.paragraph(f"Protocol: {'; '.join(filter(None, protocols)) or 'not named'}.", True),
+        plot(board, first),
+        page.heading("Every score", 4),
+        scores_table(board),
+        page.folded(f"Differences to {board.baseline}, seed by seed", differences_table(board)),
+    ]
+    if rest:
+        more = "".join(page.heading(direction(m), 4) + plot(board, m) for m in rest)
+        parts.append(page.folded("The other scores, drawn", more))
+    parts.append(page.folded("How the scores were made", page.bullets(how)))
+    return parts
+
+
+def plot(board: Board, metric: str) -> str:
+    """Dots and intervals of one metric, and of its differences to the baseline."""
+    column = board.column(metric)
+    digits, base = decimals(column), board.baseline
+    apart = {arm: board.difference(metric, arm, base) for arm in column if arm != base}
+    known = [found for found in apart.values() if found]
+    axis = dots.axis_of(list(column.values()))
+    other = dots.axis_of(known, also=(0.0,)) if known else None
+    rows = []
+    for arm, found in column.items():
+        color, between = board.colors[arm], apart.get(arm)
+        row: list[str] = [Html(page.swatch(color) + escape(arm)), _mean(found, digits)]
+        row.append(dots.strip(found, axis, color))
+        if other:
+            row += _compared(board, metric, arm, between, digits)
+            row.append(dots.strip(between, other, color, zero=0.0) if between else "")
+        rows.append(row)
+    foot = ["", "", dots.scale(axis, metric)]
+    foot += ["", dots.scale(other, f"{metric}, less that of {base}")] if other else []
+    heads = ["arm", direction(metric), Html("<span class=unseen>drawn</span>")]
+    heads += [f"difference to {base}", Html("<span class=unseen>drawn</span>")] if other else []
+    return page.table(heads, [*rows, foot], kind="dots", named=f"{board.title}: {metric}")
+
+
+def _compared(
+    board: Board, metric: str, arm: str, between: Estimate | None, digits: int
+) -> list[str]:
+    if arm == board.baseline:
+        return ["the baseline"]
+    if between is None:
+        return ["no seed in common"]
+    word = {True: "better", False: "worse", None: ""}[is_better(metric, between)]
+    said = f"{signed(between.mean, digits)} {_small(interval(between, digits, signed))}"
+    return [Html(f"{said} <b class={word}>{word}</b>" if word else said)]
+
+
+def scores_table(board: Board) -> str:
+    """Arms by metrics: mean, spread and interval."""
+    metrics = board.metrics
+    columns = {metric: board.column(metric) for metric in metrics}
+    digits = {metric: decimals(column) for metric, column in columns.items()}
+    arms, best = list(columns[metrics[0]]), []
+    arms += [arm for arm in board.arms if arm not in arms]
+    rows = []
+    for place, arm in enumerate(arms):
+        row: list[str] = [arm, str(len({score.seeds for score in board.arms[arm]}))]
+        for number, metric in enumerate(metrics, 2):
+            found = columns[metric].get(arm)
+            row.append(_mean(found, digits[metric], below=True) if found else "-")
+            best += [(place, number)] if board.best(metric) == arm else []
+        rows.append(row)
+    heads = ["arm", "seeds", *(_arrow(metric) for metric in metrics)]
+    return page.table(heads, rows, best, kind="grid", named=f"{board.title}: every score")
+
+
+def differences_table(board: Board) -> str:
+    """Arms by metrics: how far above the baseline, seed by seed."""
+    metrics = board.metrics
+    digits = {metric: decimals(board.column(metric)) for metric in metrics}
+    rows = []
+    for arm in board.column(metrics[0]):
+        if arm == board.baseline:
+            continue
+        row = [arm]
+        for metric in metrics:
+            between = board.difference(metric, arm, board.baseline)
+            row += _compared(board, metric, arm, between, digits[metric])
+        rows.append(row)
+    heads = ["arm", *(_arrow(metric) for metric in metrics)]
+    return page.table(heads, rows, kind="grid", named=f"{board.title}: differences")
+
+
+def decimals(column: Column) -> int:
+    """Places after the point, so that most spreads have two figures; means of one seed, four."""
+    spreads = [found.spread for found in column.values() if found.spread > 0]
+    size = median_low(spreads) if spreads else 10 ** (floor(_order(column)) - 2)
+    return int(min(6, max(0, 1 - floor(log10(size)))))
+
+
+def _order(column: Column) -> float:
+    sizes = [abs(found.mean) for found in column.values() if found.mean]
+    return log10(max(sizes)) if sizes else 0.0
+
+
+def direction(metric: str) -> str:
+    """A metric and which way is up."""
+    told = {True: " (more is better)", False: " (less is better)", None: ""}
+    return metric + told[rising().get(metric)]
+
+
+def _arrow(metric: str) -> Html:
+    if (more := rising().get(metric)) is None:
+        return Html(escape(metric))
+    arrow, words = ("↑", "more is better") if more else ("↓", "less is better")
+    sign = f'<span title="{words}" role=img aria-label="{words}">{arrow}</span>'
+    return Html(f"{escape(metric)} {sign}")
+
+
+def _mean(found: Estimate, digits: int, below: bool = False) -> Html:
+    spread = f" ± {found.spread:.{digits}f}" if found.count > 1 else ""
+    between = f"{'<br>' if below else ' '}{_small(interval(found, digits))}"
+    return Html(f"{plain(found.mean, digits)}{spread}{between if found.count > 1 else ''}")
+
+
+def plain(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", MINUS)
+
+
+def interval(found: Estimate, digits: int, told=plain) -> str:
+    """The ends of an interval; nothing of a single seed, which has none."""
+    if not isfinite(found.low):
+        return "one seed"
+    return f"{told(found.low, digits)} to {told(found.high, digits)}"
+
+
+def _small(text: str) -> str:
+    return f"<small>{text}</small>"
+
+
+def boards(
+    arms: Mapping[str, Sequence[Score]], baseline: str, titles: Sequence[str] | None = None
+) -> list[Board]:
+    """The trials, those of most arms first."""
+    trials: dict[Trial, dict[str, list[Score]]] = {}
+    for arm, scores in arms.items():
+        for score in scores:
+            trials.setdefault(score.trial, {}).setdefault(arm, []).append(score)
+    colors = {arm: place for place, arm in enumerate(arms)}
+    ordered = sorted(trials.items(), key=lambda pair: -len(pair[1]))
+    titles = titles or distinct([trial for trial, _ in ordered])
+    return [
+        Board(trial, title, found, colors, baseline if baseline in found else next(iter(found)))
+        for (trial, found), title in zip(ordered, titles, strict=True)
+    ]
+
+
+def distinct(trials: Sequence[Trial]) -> list[str]:
+    """Titles; those of the same name with the first thing in which they were made otherwise."""
+    told = []
+    for trial in trials:
+        others = [dict(each.how) for each in trials if each.title == trial.title and each != trial]
+        own = [f"{k} {v}" for k, v in trial.how if any(other.get(k) != v for other in others)]
+        told.append(", ".join([trial.title, *own[:2]]))
+    return told
