@@ -1,6 +1,7 @@
-"""List the methods, encoders, knowledge, tasks, datasets, analyses, recipes there are.
+"""List the methods, encoders, tasks, datasets, analyses, recipes, tables and the rest there are.
 
-sgmim list [methods|encoders|knowledge|tasks|heads|datasets|protocols|analyses|recipes] [PATTERN]
+sgmim list [methods|encoders|knowledge|tasks|heads|datasets|protocols|analyses|recipes|tables]
+           [PATTERN]
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from sgmim.encoders import encoder_names
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.options import HEADS, contents, recipes
 from sgmim.protocols import PROTOCOLS
+from sgmim.reproduction import read_table, tables
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -56,4 +58,5 @@ ROOMS: dict[str, Callable[[], dict[str, str]]] = {
     "protocols": lambda: {name: each.title for name, each in PROTOCOLS.items()},
     "analyses": _documented("analysis"),
     "recipes": _recipes,
+    "tables": lambda: {name: read_table(name).title for name in tables()},
 }
