@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import golden
 from recipe_book import IMAGENET, built, first_lines, loaded
 from sgmim.data.augmentation import Augmentation
 from sgmim.errors import ConfigurationError
@@ -10,6 +11,7 @@ from sgmim.optim import make_optimizer
 from sgmim.options import arguments, recipes
 from sgmim.plan import Plan
 from sgmim.sources import make_source
+from test_optim import timms
 
 NAMES = sorted(name for name in recipes() if name.startswith("imagenet_"))
 SIMMIM = [name for name in NAMES if "simmim" in name]
@@ -90,3 +92,30 @@ def test_kamim_reads_patch_tokens_and_probes_its_eighth_block_before_any_norm(na
     plan = Plan(**loaded(name)[1].training.as_dict())
     schedule, epoch = plan.schedule_for(IMAGENET), plan.epoch(IMAGENET)
     assert plan.rate == 5e-3 and schedule(round(100 * epoch)) == pytest.approx(2.5e-6)
+
+
+@pytest.mark.parametrize(
+    "run, name",
+    [
+        ("finetune_swin", "imagenet_simmim_swin_base_100ep"),
+        ("finetune_vit", "imagenet_simmim_vit_base_800ep"),
+        ("finetune_mae_vit", "imagenet_mae_vit_base"),
+    ],
+)
+def test_every_parameter_learns_and_decays_as_in_the_authors_fine_tuning(run, name):
+    theirs = golden("param_groups")[0]["groups"][run]["parameters"]
+    config = loaded(name)[1]
+    task = built(config, "finetune", "classification")
+    names = {id(parameter): as_theirs(name) for name, parameter in task.named_parameters()}
+    groups = make_optimizer(task, lr=1.0, **config.optimizer.as_dict()).param_groups
+    ours = {names[id(p)]: (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
+    expected = {timms(name): (p["lr_scale"], p["weight_decay"]) for name, p in theirs.items()}
+    assert ours.keys() == expected.keys()
+    for name, found in ours.items():
+        assert found == pytest.approx(expected[name], rel=1e-9), name
+
+
+def as_theirs(name):
+    """The name of a parameter of a task in timm and in the authors' models for fine-tuning."""
+    inside = name.removeprefix("encoder.backbone.")
+    return f"fc_{name}" if inside == name and name.startswith("norm.") else inside
