@@ -1,7 +1,10 @@
 """The recipes of ImageNet: fine-tuning and probes as published."""
 
+from functools import cache
+
 import pytest
 
+from conftest import golden
 from recipe_book import IMAGENET, built, first_lines, loaded
 from sgmim.data.augmentation import Augmentation
 from sgmim.errors import ConfigurationError
@@ -10,10 +13,17 @@ from sgmim.optim import make_optimizer
 from sgmim.options import arguments, recipes
 from sgmim.plan import Plan
 from sgmim.sources import make_source
+from test_optim import timms
 
 NAMES = sorted(name for name in recipes() if name.startswith("imagenet_"))
 SIMMIM = [name for name in NAMES if "simmim" in name]
 PROBES = [name for name in NAMES if name.endswith("_probe")]
+
+
+@cache
+def task_of(name):
+    """The task of a recipe, without weights."""
+    return built(loaded(name)[1], "finetune", "classification")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -26,8 +36,7 @@ def test_its_first_lines_say_what_it_costs_and_what_to_expect(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_can_be_built_and_everything_that_learns_has_a_rate(name):
-    what, config = loaded(name)
-    task = built(config, "finetune", what)
+    (what, config), task = loaded(name), task_of(name)
     assert what == "classification" and task.limits == {"label": 1000}
     assert task.frozen == (name in PROBES)
     spread = make_optimizer(task, lr=1.0, **config.optimizer.as_dict()).param_groups
@@ -60,10 +69,6 @@ def test_simmim_is_fine_tuned_at_its_rates(name):
     decay = {"100ep": 0.9, "800ep": 0.8, "vit_base_800ep": 0.65, "swinv2_base_800ep": 0.75}
     expected = next(decay[end] for end in sorted(decay, key=len, reverse=True) if end in name)
     assert config.optimizer.layer_decay == expected and config.encoder.drop_path == 0.1
-    task = built(config, "finetune", "classification")
-    groups = make_optimizer(task, lr=1.0, **config.optimizer.as_dict()).param_groups
-    layers = 13 if "vit_base" in name and "swin" not in name else 25
-    assert min(g["lr_scale"] for g in groups) == pytest.approx(expected**layers)
 
 
 def test_the_probe_of_mae_is_at_a_rate_of_6_4_by_lars():
@@ -84,9 +89,34 @@ def test_mae_is_fine_tuned_down_to_its_least_rate():
 
 @pytest.mark.parametrize("name", ["imagenet_kamim_vit_base", "imagenet_kamim_vit_base_probe"])
 def test_kamim_reads_patch_tokens_and_probes_its_eighth_block_before_any_norm(name):
-    task = built(loaded(name)[1], "finetune", "classification")
-    probed = name in PROBES
+    task, probed = task_of(name), name in PROBES
     assert (task.layer, task.through_norm, task.pool) == (8 if probed else None, not probed, "mean")
     plan = Plan(**loaded(name)[1].training.as_dict())
     schedule, epoch = plan.schedule_for(IMAGENET), plan.epoch(IMAGENET)
     assert plan.rate == 5e-3 and schedule(round(100 * epoch)) == pytest.approx(2.5e-6)
+
+
+@pytest.mark.parametrize(
+    "run, name",
+    [
+        ("finetune_swin", "imagenet_simmim_swin_base_100ep"),
+        ("finetune_vit", "imagenet_simmim_vit_base_800ep"),
+        ("finetune_mae_vit", "imagenet_mae_vit_base"),
+    ],
+)
+def test_every_parameter_learns_and_decays_as_in_the_authors_fine_tuning(run, name):
+    theirs = golden("param_groups")[0]["groups"][run]["parameters"]
+    config, task = loaded(name)[1], task_of(name)
+    names = {id(parameter): as_theirs(name) for name, parameter in task.named_parameters()}
+    groups = make_optimizer(task, lr=1.0, **config.optimizer.as_dict()).param_groups
+    ours = {names[id(p)]: (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
+    expected = {timms(name): (p["lr_scale"], p["weight_decay"]) for name, p in theirs.items()}
+    assert ours.keys() == expected.keys()
+    for name, found in ours.items():
+        assert found == pytest.approx(expected[name], rel=1e-9), name
+
+
+def as_theirs(name):
+    """The name of a parameter of a task in timm and in the authors' models for fine-tuning."""
+    inside = name.removeprefix("encoder.backbone.")
+    return f"fc_{name}" if inside == name and name.startswith("norm.") else inside
