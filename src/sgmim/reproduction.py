@@ -105,7 +105,7 @@ FOLDERS = {  # what a user has to bring
     "nyu": "NYU-v2 (sgmim data check nyu)",
     "ade20k": "ADE20K (sgmim data check ade20k)",
     "photos": "photographs in a folder a class, such as Caltech-101",
-    "test_photos": "others of the same classes",
+    "cifar": "CIFAR-10 (sgmim data check cifar10)",
     "frames": "frames of TUM RGB-D: rgb/ and depth/ in millimeters",
 }
 
