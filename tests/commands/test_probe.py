@@ -95,6 +95,7 @@ def test_several_encoders_are_put_beside_each_other(capsys, tmp_path, colors):
                  *QUICK, *words) == 0  # fmt: skip
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["encoder", "layer", "top1"]
+    assert "ends at one that was chosen" in rows.pop()  # a grid of two has nothing else
     assert [row.split()[:4] for row in rows] == [
         ["first", "1", "of", "2"], ["b", "4", "of", "4"], ["new", "1", "of", "2"]
     ]  # fmt: skip

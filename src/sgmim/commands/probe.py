@@ -84,10 +84,14 @@ def _read(arguments: Sequence[str]) -> tuple[str, Namespace]:
         raise ConfigurationError(f"seeds is how often to train, 1 or more, not {asked.seeds}")
     if asked.preset not in PRESETS:
         raise unknown("preset of a probe", asked.preset, PRESETS)
-    parts = ("features.", f"{kind}.")
-    preset = {n: value for n, value in PRESETS[asked.preset].items() if n.startswith(parts)}
-    parser.set_defaults(preset)
+    parser.set_defaults(_preset(asked.preset, kind))
     return kind, parser.read(arguments)
+
+
+def _preset(name: str, kind: str) -> dict[str, Any]:
+    """The options that a preset gives to a kind of probe."""
+    parts = ("features.", f"{kind}.")
+    return {option: value for option, value in PRESETS[name].items() if option.startswith(parts)}
 
 
 def _parser(kind: str) -> Parser:
@@ -124,6 +128,7 @@ def _parser(kind: str) -> Parser:
     parser.add("data", make_source)
     parser.add("test", make_source)
     parser.set_defaults({"data.scenes": 0, "test.scenes": 0, "test.split": "test"})
+    parser.set_defaults(_preset("mae", kind))  # for --help
     return parser
 
 

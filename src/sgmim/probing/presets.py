@@ -16,13 +16,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "linear.warmup_epochs": 10,
         "linear.batch": 16384,
     },
-    # madhava20217/KAMIM: the whole image, resized; its rate of 5e-3 is in the middle of the grid
+    # madhava20217/KAMIM: the whole image, resized; its rate is 5e-3. Features that no norm has seen
+    # can be a hundred times smaller than others, and want rates as much larger
     "kamim": {
         "features.share": None,
         "linear.optimizer": "adamw",
         "linear.normalize": False,
         "linear.weight_decay": 0.05,
-        "linear.rates": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1),
+        "linear.rates": (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5),
         "linear.epochs": 100,
         "linear.warmup_epochs": 10,
         "linear.batch": 2048,

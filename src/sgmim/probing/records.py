@@ -116,6 +116,8 @@ def table(records: Mapping[str, Record]) -> str:
         told = "".join(f"{_score(made, score):<18}" for score in TITLES)
         rates = ", ".join(dict.fromkeys(f"{s['rate']:g}" for s in made["seeds"] if has_rates))
         rows.append(f"{name:<{width}}{layer:<9}{told}{rates}".rstrip())
+    early = [name for name, made in records.items() if _at_an_end(made)]
+    rows += [f"the grid of rates ends at one that was chosen: {', '.join(early)}"] if early else []
     return "\n".join(rows)
 
 
@@ -140,14 +142,19 @@ def _images(made: Record) -> str:
     return f"{how['train']} known{part}; {test}; {how['classes']} classes"
 
 
+def _at_an_end(made: Record) -> bool:
+    """Whether a rate was chosen beyond which there may be a better one."""
+    grid = made["protocol"].get("rates", ())
+    ends = {min(grid), max(grid)} if len(grid) > 1 else set()
+    return any(each.get("rate") in ends for each in made["seeds"])
+
+
 def _chosen(made: Record) -> dict[str, str]:
     """The rate of every seed, and a word where the grid may end too early."""
     if made["probe"] != "linear":
         return {}
-    grid = made["protocol"]["rates"]
-    rates = [each["rate"] for each in made["seeds"]]
+    grid, rates = made["protocol"]["rates"], [each["rate"] for each in made["seeds"]]
     told = f"{', '.join(f'{rate:g}' for rate in rates)} of {', '.join(f'{r:g}' for r in grid)}"
-    ends = {min(grid), max(grid)} & set(rates) if len(grid) > 1 else set()
-    more = "; the grid ends there: give --linear.rates that go on" if ends else ""
+    more = "; the grid ends there: give --linear.rates that go on" if _at_an_end(made) else ""
     seeds = f"{len(rates)} seeds, mean ± deviation" if len(rates) > 1 else "1 seed"
     return {"rate": f"{told}{more}", "seeds": seeds}
