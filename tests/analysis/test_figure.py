@@ -8,10 +8,10 @@ from sgmim.analysis import figure
 
 def drawn():
     with figure.style():
-        sheet = Figure(figsize=(4, 3))
+        sheet = Figure(figsize=(2.5, 2))
         axes = sheet.subplots()
-        for number in range(9):
-            axes.plot([0, number], label=f"{number} of nine", **figure.marked(number))
+        for number in range(3):
+            axes.plot([0, number], label=f"{number} of three", **figure.marked(number))
         figure.legend(sheet, axes, ["one", "two"])
     return sheet
 

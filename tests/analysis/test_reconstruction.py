@@ -83,10 +83,13 @@ def test_colors_that_the_image_itself_had_to_tell_are_not_measured():
         Reconstruction().look(subject, [batch_for(method)])
 
 
-@pytest.mark.parametrize("kind", [SimMIM, MAE])
-def test_scores_are_of_images_not_of_batches_and_are_drawn(kind):
+LIGHT = {"decoder_depth": 1, "decoder_width": 48, "decoder_heads": 3}
+
+
+@pytest.mark.parametrize("kind, options", [(SimMIM, {}), (MAE, LIGHT)])
+def test_scores_are_of_images_not_of_batches_and_are_drawn(kind, options):
     torch.manual_seed(0)
-    method = kind(tiny("vit", (64, 64))).eval()
+    method = kind(tiny("vit", (64, 64)), **options).eval()
     subject = Subject("one", method.encoder, "half", method=method)
     batch = {
         name: value for name, value in batch_for(method, 3).items() if name in ("image", "key")
@@ -103,4 +106,4 @@ def test_scores_are_of_images_not_of_batches_and_are_drawn(kind):
     assert hidden < filled
     with figure.style():
         drawn = Reconstruction().draw({"a": whole, "b": apart})
-    drawn.draw_without_rendering()
+    assert len(drawn.axes) == 3 * 5 + 2

@@ -41,6 +41,8 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 6.5,
     "legend.frameon": False,
     "legend.handlelength": 2.4,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.2,
     "figure.titlesize": 8,
     "figure.constrained_layout.use": True,
     "image.interpolation": "nearest",

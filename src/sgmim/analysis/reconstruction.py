@@ -23,9 +23,9 @@ from sgmim.masking import refine
 from sgmim.objective import Batch, Objective, Painting
 
 PARTS = {  # of an image
-    "hidden": "where hidden",
-    "filled": "whole image, hidden part painted",
-    "painted": "all that is painted",  # also where the image was seen
+    "hidden": "hidden part",
+    "filled": "image, filled",
+    "painted": "all painted",  # also where the image was seen
 }
 SCORES = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 HIDDEN = 0.85  # the grey that hidden patches are drawn in
@@ -144,9 +144,10 @@ class Reconstruction(Analysis):
         """Above, images, what each method saw of them and what it painted; below, its scores."""
         count = max(sum(n.startswith("image") for n in f.pictures) for f in findings.values())
         across = 1 + 2 * len(findings)
-        side = min(0.9, figure.PAGE / across)
-        heights = (count * side + 0.4, 0.7 + 0.3 * len(findings))
-        sheet = Figure(figsize=(figure.PAGE, sum(heights)))
+        width = figure.COLUMN if across == 3 else figure.PAGE
+        side = min(1.3, width / across)
+        heights = (count * side + 0.4, 0.85 + 0.3 * len(findings))
+        sheet = Figure(figsize=(width, sum(heights)))
         parts: Any = sheet.subfigures(2, 1, height_ratios=heights)
         above, below = parts
         _draw_pictures(above.subplots(count, across, squeeze=False), findings)
@@ -205,6 +206,4 @@ def _draw_scores(axes: Axes, findings: Mapping[str, Findings], score: str) -> No
             **figure.marked(place) | {"linestyle": "none"},
         )
     axes.set_yticks(range(len(findings)), list(findings))
-    axes.set(
-        ylim=(len(findings) - 0.5, -0.5), xlabel=f"{SCORES[score]}, mean ± deviation of images"
-    )
+    axes.set(ylim=(len(findings) - 0.5, -0.5), xlabel=f"{SCORES[score]}\nmean ± deviation")

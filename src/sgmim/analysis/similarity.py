@@ -2,7 +2,7 @@
 
 Kornblith, Norouzi, Lee and Hinton, "Similarity of Neural Network Representations Revisited" (2019),
 section 3; over any number of images by minibatches with the unbiased estimator of HSIC: Nguyen,
-Raghu and Kornblith, "Do Wide and Deep Networks Learn the Same Things?" (2021), equations 3 and 4.
+Raghu and Kornblith, "Do Wide and Deep Networks Learn the Same Things?" (2021).
 
     features of n images (n, h * w * d) --> inner products (n, n), centered --> cosine with others
 
@@ -94,8 +94,8 @@ class Similarity(Analysis):
 
 def centered(features: Float[Tensor, "n d"]) -> Float[Tensor, " n*n"]:
     """The inner products of n images, without those of an image with itself, centered so that the
-    product of two such tables is n (n - 3) times the unbiased estimate of HSIC (Song et al., 2012,
-    equation 5; U-centering in Székely and Rizzo, 2014); divided so that tables of several batches,
+    product of two such tables is n (n - 3) times the unbiased estimate of HSIC (Song et al., 2012;
+    centered as Székely and Rizzo do, 2014); divided so that tables of several batches,
     one after the other, are the mean of these estimates, an image counting as one.
     """
     count = len(features)

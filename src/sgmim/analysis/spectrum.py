@@ -1,7 +1,7 @@
 """How fine is what the features of each layer tell apart: their Fourier spectrum.
 
-Park and Kim, "How Do Vision Transformers Work?" (2022), figure 2; Park et al., "What Do
-Self-Supervised Vision Transformers Learn?" (2023), figure 7; SG-MIM, figure 3; KAMIM, section 5.
+Park and Kim, "How Do Vision Transformers Work?" (2022); Park et al., "What Do Self-Supervised
+Vision Transformers Learn?" (2023), whose code this agrees with; SG-MIM, figure 3; KAMIM.
 
     features (b, d, h, w) --> log |FFT| --> mean over images and channels --> half diagonal
 
