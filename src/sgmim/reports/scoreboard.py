@@ -144,7 +144,7 @@ def plot(board: Board, metric: str) -> str:
             row.append(dots.strip(between, other, color, zero=0.0) if between else "")
         rows.append(row)
     foot = ["", "", dots.scale(axis, metric)]
-    foot += ["", dots.scale(other, f"{metric}, less that of {base}")] if other else []
+    foot += ["", dots.scale(other, f"{metric}, difference")] if other else []
     heads = ["arm", direction(metric), Html("<span class=unseen>drawn</span>")]
     heads += [f"difference to {base}", Html("<span class=unseen>drawn</span>")] if other else []
     return page.table(heads, [*rows, foot], kind="dots", named=f"{board.title}: {metric}")
