@@ -66,12 +66,12 @@ def swin(config: dict[str, Any]) -> Encoder:
     )
 
 
-def vit(config: dict[str, Any]) -> Encoder:
+def vit(config: dict[str, Any], **options: Any) -> Encoder:
     """The ViT of a golden case, in timm."""
     return make_encoder(
         "simmim_vit_base_patch16",
         image_size=config["img_size"],
-        options={name: config[name] for name in ("embed_dim", "depth", "num_heads")},
+        options={name: config[name] for name in ("embed_dim", "depth", "num_heads")} | options,
     )
 
 

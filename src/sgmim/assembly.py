@@ -25,7 +25,7 @@ from sgmim.encoders import Encoder, make_encoder
 from sgmim.encoders.files import initialize
 from sgmim.errors import ConfigurationError, DataError
 from sgmim.objective import Batch, Objective
-from sgmim.optim import adamw
+from sgmim.optim import make_optimizer
 from sgmim.options import build
 from sgmim.plan import Plan
 from sgmim.prediction import CLASSES
@@ -185,6 +185,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     source, live = completed(source, config.data.live, objective.needs)
     objective.check({*source.has, *live.names, *VIEWS})
     source = within(source, objective.limits)
+    objective.class_names = getattr(source, "classes", ())
     batches = Batches(
         source,
         size=encoder.image_size,
@@ -208,7 +209,7 @@ def prepare(command: str, room: str, part: str, arguments: Sequence[str], **defa
     for model in (objective, ema.objective) if ema else (objective,):
         place(model, device, parallel, plan.precision)
     with _checked("optimizer"):
-        optimizer = adamw(objective, lr=plan.rate, **config.optimizer.as_dict())
+        optimizer = make_optimizer(objective, lr=plan.rate, **config.optimizer.as_dict())
     folder = config.run or Path("runs") / f"{command}_{name}"
     return Run(
         command, name, config, folder, encoder, objective, source, batches, plan, optimizer,

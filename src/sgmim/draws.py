@@ -4,7 +4,9 @@ A generator has a state, which must be saved, and gives a sample other numbers w
 another place of the batch. Here sample `i` of a run draws from its own key, whoever draws it.
 """
 
+import random
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from math import isqrt
 from typing import TypeVar
 
@@ -100,6 +102,23 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
     torch.default_generator.manual_seed(number)  # torch.manual_seed takes 60 times as long
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(number)
+
+
+@contextmanager
+def borrowed(key: int) -> Iterator[None]:
+    """Seed what libraries draw from, Python's, numpy's and torch's generators (of the CPU), by a
+    key, and leave them as they were: what is drawn inside is a function of the key alone, and what
+    is drawn after knows nothing of it."""
+    python, old, new = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(key)
+    np.random.seed(key & LOW)
+    torch.default_generator.manual_seed(key)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(old)
+        torch.set_rng_state(new)
 
 
 def _mix(x):

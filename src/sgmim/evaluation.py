@@ -75,7 +75,7 @@ def checked(
 ) -> Meter:
     """What will score a task on a source, once it is known that it can; see `evaluate`."""
     options, classes = dict(scoring or {}), tuple(getattr(source, "classes", ()))
-    if classes and "classes" in task.needs:
+    if classes and task.limits:
         options["names"] = classes
     meter = task.meter(**options)
     task.check(source.has, "test")
@@ -113,6 +113,11 @@ def _measure(
     told: bool,
 ) -> None:
     """Let a meter see what a task says of every image."""
+    as_a_whole = "label" in task.needs
+    fitted: dict[str, Any] = {}
+    if as_a_whole:
+        fitted = {"size": task.encoder.image_size, "share": inference.share}
+        fitted["interpolation"] = inference.interpolation if inference.share else "bilinear"
     batches = in_order(
         source,
         batch=batch,
@@ -120,12 +125,17 @@ def _measure(
         normalization=normalization,
         workers=workers,
         device=next(task.parameters()).device,
+        **fitted,
     )
     done = 0
     telling = progress("evaluate") if told else nullcontext(lambda done, count: None)
     with torch.no_grad(), telling as tell:
         for samples in batches:
-            said = inference(task.predict, samples["image"], task.encoder.image_size)
+            image = samples["image"]
+            if as_a_whole:
+                said = inference.of_all(task.predict, image)
+            else:
+                said = inference(task.predict, image, task.encoder.image_size)
             meter.update(said, samples)
             done += len(said)
             tell(done, len(source))

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from sgmim.data.geometry import Interpolation, center_crop
 from sgmim.errors import ConfigurationError
 
 Size = tuple[int, int]  # pixels, down and across
@@ -29,13 +30,17 @@ class Inference:
     Args:
         mode: "whole": resized to the model's size, what it says resized back. "shift": in windows
             as high as the image, moved along its width (MIM-Depth-Estimation). "slide": in windows
-            of the model's size, moved along both sides (as ADE20K is scored with).
+            of the model's size, moved along both sides (as ADE20K is scored with). "center": a
+            crop from the middle, its shape kept; of what says one thing of an image, as a class.
         windows: of mode shift: how many, evenly spread.
         compat: of mode shift: the published offsets, a whole number of pixels apart, which may not
             reach the right end; no prediction (NaN) where no window comes.
         stride: of mode slide: pixels from window to window; 0 is two thirds of a window.
         short: of mode slide: pixels that an image's shorter side is resized to first; 0 leaves an
             image as it is, unless it is smaller than a window.
+        center: of mode center: the share of the shorter side that the crop takes; 0.875 is a crop
+            of 224 from what was resized to 256.
+        interpolation: of mode center.
         flip: predict the mean of what is said of a window and of its mirror image: of depths, or of
             the logits of classes.
         at_once: windows and mirror images that the model is shown at once.
@@ -44,11 +49,13 @@ class Inference:
         ConfigurationError: numbers that make no windows.
     """
 
-    mode: Literal["whole", "shift", "slide"] = "whole"
+    mode: Literal["whole", "shift", "slide", "center"] = "whole"
     windows: int = 16
     compat: bool = False
     stride: int = 0
     short: int = 0
+    center: float = 0.875
+    interpolation: Interpolation = "bilinear"
     flip: bool = False
     at_once: int = 32
 
@@ -59,6 +66,10 @@ class Inference:
                 raise ConfigurationError(
                     f"inference.{name} is {bound} or more, not {getattr(self, name)}"
                 )
+        if not 0 < self.center <= 1:
+            raise ConfigurationError(
+                f"inference.center is a share above 0, up to 1, not {self.center}"
+            )
         if self.compat and self.mode != "shift":
             raise ConfigurationError(
                 f"inference.compat is of mode shift, and the mode is {self.mode}: leave it out"
@@ -72,12 +83,47 @@ class Inference:
         Raises:
             ConfigurationError: the windows would not cover the image, or not fit each other.
         """
+        if self.mode == "center":
+            raise ConfigurationError(
+                "inference.mode center is for what says one thing of an image, and this model says "
+                "something of every pixel: take whole, shift or slide"
+            )
         own = (image.shape[-2], image.shape[-1])
         shown = self._shown(image, size)
         boxes = self.boxes((shown.shape[-2], shown.shape[-1]), size)
         together = max(1, self.at_once // (len(boxes) * self._views))
         said = [self._put_together(predict, few, boxes, size) for few in shown.split(together)]
         return resized(torch.cat(said), own, antialias=False)
+
+    def of_all(self, predict: Predict, image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b k"]:
+        """What a model says of images as a whole, which are as `fitted` has made them."""
+        if not self.flip:
+            return predict(image).float()
+        straight, mirrored = predict(torch.cat([image, image.flip(-1)])).float().chunk(2)
+        return (straight + mirrored) / 2
+
+    def fitted(self, image: Float[Tensor, "b c H W"], size: Size) -> Float[Tensor, "b c h w"]:
+        """Images, colors in [0, 1], as a model that says something of the whole is shown them."""
+        height, width = image.shape[-2:]
+        if (share := self.share) is not None:
+            top, left, h, w, *_ = center_crop(height, width, size[1] / size[0], share)
+            image = image[..., top : top + h, left : left + w]
+        mode = self.interpolation if share is not None else "bilinear"
+        return F.interpolate(image, size, mode=mode, antialias=True).clamp(0, 1)
+
+    @property
+    def share(self) -> float | None:
+        """Of an image's shorter side, that is shown of it as a whole; None is all of both sides.
+
+        Raises:
+            ConfigurationError: the mode is of windows.
+        """
+        if self.mode not in ("whole", "center"):
+            raise ConfigurationError(
+                f"inference.mode {self.mode} puts together what is said of windows, and this model "
+                "says one thing of an image: take center or whole"
+            )
+        return self.center if self.mode == "center" else None
 
     def boxes(self, shown: Size, size: Size) -> list[Box]:
         """The windows of an image of the size `shown`, for a model of another."""
@@ -98,7 +144,12 @@ class Inference:
 
     def protocol(self) -> dict[str, Any]:
         """What a score depends on, to be told with it."""
-        of_mode = {"whole": (), "shift": ("windows", "compat"), "slide": ("stride", "short")}
+        of_mode = {
+            "whole": (),
+            "shift": ("windows", "compat"),
+            "slide": ("stride", "short"),
+            "center": ("center", "interpolation"),
+        }
         return {name: getattr(self, name) for name in ("mode", *of_mode[self.mode], "flip")}
 
     @property

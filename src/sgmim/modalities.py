@@ -15,7 +15,7 @@ from sgmim import losses
 from sgmim.adapters import InputAdapter, OutputAdapter
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError
-from sgmim.guidance import AUTO, CLASS_PIXELS, KINDS
+from sgmim.guidance.asked import AUTO, CLASS_PIXELS, KINDS
 from sgmim.guidance.views import Map, check_ids, drawn, seen_as
 from sgmim.layers import patches
 from sgmim.losses import standardized_patches

@@ -14,7 +14,8 @@ from sgmim.errors import ConfigurationError
 # The named tensors of one batch. "image" is (b, 3, H, W), normalized; every other map ("depth",
 # "edges") is (b, c, H, W), float, lies on the image pixel for pixel, and is NaN where nothing is
 # known; "label" (b,), int64, is the class of an image. "key" (b,) is what each sample's random
-# numbers come from (draws.py).
+# numbers come from (draws.py). Where images are mixed, "other" (b,) is the class of the image that
+# is mixed in, and "share" (b,) that of the image's own class.
 # Three names are images that do not lie on it: "view" (b, 3, H, W), another random crop of the same
 # photograph; "parts" (b, n, 3, h, w), small crops of it; "second" (b, 3, H, W), another photograph
 # of the same scene.
@@ -56,6 +57,7 @@ class Objective(nn.Module):
     needs: tuple[str, ...] = ("image",)  # names of the maps it must be given
     limits: Mapping[str, int] = MappingProxyType({})  # how many classes maps of them may have
     encoder: Encoder  # what outlives the run: exactly the weights that transfer
+    class_names: tuple[str, ...] = ()  # where the data tell them: for pictures alone
 
     def forward(self, batch: Batch) -> Losses:
         raise NotImplementedError
@@ -127,6 +129,7 @@ class Task(Objective):
     """What an encoder is good for: an objective that also predicts and is scored."""
 
     metrics: ClassVar[tuple[str, ...]]  # the names of its scores, the headline first
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # options of a run of it
 
     def predict(self, image: Float[Tensor, "b 3 H W"]) -> Tensor:
         raise NotImplementedError

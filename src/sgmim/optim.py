@@ -6,12 +6,92 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any, Literal, get_args
 
-from torch.optim import AdamW
+from timm.optim import Lars
+from torch.optim import AdamW, Optimizer
 
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.objective import Objective, Task
 
 Exclude = Literal["recommended", "official", "small", "none"]
+
+
+def make_optimizer(
+    objective: Objective,
+    *,
+    name: Literal["adamw", "lars"] = "adamw",
+    lr: float,
+    weight_decay: float = 0.05,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    momentum: float = 0.9,
+    trust: float = 0.001,
+    exclude: Exclude = "recommended",
+    layer_decay: float = 1.0,
+    merge_as_layer: bool = False,
+    encoder_share: float = 1.0,
+) -> Optimizer:
+    """The optimizer of some name, over the parameters that require a gradient.
+
+    Args:
+        name: "adamw" in all these papers, but for linear probes as MAE's: "lars".
+        lr: learning rate; a schedule replaces it.
+        weight_decay: of the parameters that decay.
+        betas: of adamw; (0.9, 0.95) in MAE, MultiMAE and CroCo.
+        eps: of adamw: added to the root of the second moment.
+        momentum: of lars.
+        trust: of lars: the length of a step over that of the weights, at a rate of 1.
+        exclude: what weight decay spares. "recommended": biases, what has one dimension, and what
+            the objective names (tokens, position tables, attention scales). "official": as the
+            code of SimMIM, SG-MIM and MIM-Depth-Estimation does. "small": biases and what has one
+            dimension, as in MAE and DINO. "none": nothing, as in KAMIM and MoCo v3.
+        layer_decay: the rate of a layer over that of the next; 1 is one rate for all.
+        merge_as_layer: count Swin's patch mergings as layers, as MIM-Depth-Estimation does.
+        encoder_share: of the rate, that the encoder gets; 0.1 in iDisc.
+
+    Raises:
+        ConfigurationError: a weight decay or a share below 0, or an exclusion that there is not.
+    """
+    sharing: dict[str, Any] = {
+        "weight_decay": weight_decay,
+        "exclude": exclude,
+        "layer_decay": layer_decay,
+        "merge_as_layer": merge_as_layer,
+        "encoder_share": encoder_share,
+    }
+    if name == "lars":
+        return lars(objective, lr=lr, momentum=momentum, trust=trust, **sharing)
+    return adamw(objective, lr=lr, betas=betas, eps=eps, **sharing)
+
+
+def lars(
+    objective: Objective,
+    *,
+    lr: float,
+    momentum: float = 0.9,
+    trust: float = 0.001,
+    **sharing: Any,
+) -> Lars:
+    """Layer-wise adaptive rates (You et al., 2017, arXiv:1708.03888), as MAE probes with them.
+
+    The step of every weight matrix is `trust` times as long as the matrix at a rate of 1, whatever
+    its gradient; biases and what has one dimension take plain steps. timm's optimizer adapts what
+    does not decay only where it is told to, so matrices and the rest are groups of their own.
+
+    Args:
+        objective: before it is wrapped.
+        lr: learning rate.
+        momentum: of the steps.
+        trust: see above.
+        sharing: options of `groups`.
+    """
+    parameters = []
+    for group in groups(objective, **sharing):
+        for adapt in (True, False):
+            some = [(name, p) for name, p in group["params"] if (p.ndim > 1) is adapt]
+            if some:
+                rate = {"lr": lr * group["lr_scale"], "always_adapt": adapt}
+                parameters.append(group | rate | {"params": some})
+    return Lars(parameters, lr=lr, momentum=momentum, trust_coeff=trust)
 
 
 def adamw(
@@ -32,18 +112,7 @@ def adamw(
     gradient is not finite without waiting for the GPU. Give it the objective before it is wrapped
     for several processes and after it is on its device.
 
-    Args:
-        lr: learning rate; a schedule replaces it.
-        weight_decay: of the parameters that decay.
-        betas: (0.9, 0.95) in MAE, MultiMAE and CroCo.
-        eps: added to the root of the second moment.
-        exclude: what weight decay spares. "recommended": biases, what has one dimension, and what
-            the objective names (tokens, position tables, attention scales). "official": as the
-            code of SimMIM, SG-MIM and MIM-Depth-Estimation does. "small": biases and what has one
-            dimension, as in MAE and DINO. "none": nothing, as in KAMIM and MoCo v3.
-        layer_decay: the rate of a layer over that of the next; 1 is one rate for all.
-        merge_as_layer: count Swin's patch mergings as layers, as MIM-Depth-Estimation does.
-        encoder_share: of the rate, that the encoder gets; 0.1 in iDisc.
+    For its options see `make_optimizer`.
 
     Raises:
         ConfigurationError: a weight decay or a share below 0, or an exclusion that there is not.

@@ -267,6 +267,11 @@ def named(arguments: Sequence[str], command: str, room: str) -> tuple[str, list[
     return said, rest
 
 
+def has_head(task: str) -> bool:
+    """Whether a task is made with a head of one's choice; else it has one of its own."""
+    return "head" in inspect.signature(find("tasks", task)).parameters
+
+
 def named_head(arguments: Sequence[str], task: str) -> str:
     """The head that a task is to have: by an option, by the recipe, or the task's own."""
     said = inspect.signature(find("tasks", task)).parameters["head"].default

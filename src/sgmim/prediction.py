@@ -52,7 +52,8 @@ class Predictor(nn.Module):
     """Predicts for any image; in evaluation mode and on its device.
 
     name: of the task.
-    map: what its answers are: "depth", in meters, or "classes", numbers from 0.
+    map: what its answers are: "depth", in meters, or "classes", numbers from 0; or the "label" of
+        a whole image, such a number, too.
     classes: their names, where the data had any.
     inference: how images are shown to the model.
     """
@@ -70,15 +71,24 @@ class Predictor(nn.Module):
     def device(self) -> torch.device:
         return next(self.task.parameters()).device
 
-    def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b _ H W"]:
+    def forward(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b _ *size"]:
         """What the model itself says of images with colors in [0, 1], at their size: meters, or a
-        number for every class, of which the most likely has the largest."""
+        number for every class, of which the most likely has the largest; of a whole image (b, k)
+        if it was fine-tuned for classification."""
+        if self.map == "label":
+            shown = self.inference.fitted(image, self.task.encoder.image_size)
+            return self.inference.of_all(
+                self.task.predict, normalize(255 * shown, self.normalization)
+            )
         shown = normalize(255 * image, self.normalization)
         return self.inference(self.task.predict, shown, self.task.encoder.image_size)
 
-    def answer(self, said: Float[Tensor, "b _ H W"]) -> Tensor:
-        """What `forward` gave as an answer: meters (b, 1, H, W), or classes (b, 1, H, W) int64."""
-        return said.argmax(dim=1, keepdim=True) if self.task.limits else said
+    def answer(self, said: Float[Tensor, "b _ *size"]) -> Tensor:
+        """What `forward` gave as an answer: meters (b, 1, H, W), or classes int64, (b, 1, H, W) or
+        of whole images (b,)."""
+        if not self.task.limits:
+            return said
+        return said.argmax(dim=1, keepdim=self.map != "label")
 
     @torch.no_grad()
     def predict(
@@ -92,7 +102,8 @@ class Predictor(nn.Module):
             logits: give the numbers of all classes (classes, H, W) rather than the most likely.
 
         Returns:
-            depth in meters (1, H, W) float32, or numbers of classes (1, H, W) int64.
+            depth in meters (1, H, W) float32, or numbers of classes (1, H, W) int64; of a whole
+            image, its class, () int64, or the logits of all (classes,).
 
         Raises:
             ConfigurationError: it is nothing of that kind, or depth was asked for logits.

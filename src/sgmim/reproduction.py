@@ -105,7 +105,7 @@ FOLDERS = {  # what a user has to bring
     "nyu": "NYU-v2 (sgmim data check nyu)",
     "ade20k": "ADE20K (sgmim data check ade20k)",
     "photos": "photographs in a folder a class, such as Caltech-101",
-    "test_photos": "others of the same classes",
+    "cifar": "CIFAR-10 (sgmim data check cifar10)",
     "frames": "frames of TUM RGB-D: rgb/ and depth/ in millimeters",
 }
 
@@ -285,7 +285,14 @@ def _commands(row: Row, setting: Setting, scale: str) -> dict[str, str]:
     """The steps of a row, with the words of each."""
     own = row.steps.get(scale, {})
     told = {step: own.get(step, command) for step, command in setting.steps.items()}
-    return {step: _filled(each, setting.words) for step, each in told.items() if each}
+    return {step: _spelled(each, setting.words) for step, each in told.items() if each}
+
+
+def _spelled(command: str, words: Mapping[str, str]) -> str:
+    """A command with its shared words, which may have others of them inside."""
+    while (longer := _filled(command, words)) != command:
+        command = longer
+    return command
 
 
 def _filled(text: str, values: Mapping[str, Any]) -> str:

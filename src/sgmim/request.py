@@ -13,8 +13,8 @@ from sgmim.encoders import make_encoder
 from sgmim.encoders.files import saved_normalization, saved_options
 from sgmim.errors import ConfigurationError
 from sgmim.inference import Inference
-from sgmim.optim import adamw
-from sgmim.options import HEADS, Parser, find, named, named_head
+from sgmim.optim import make_optimizer
+from sgmim.options import HEADS, Parser, find, has_head, named, named_head
 from sgmim.plan import Plan
 from sgmim.sources import make_source
 
@@ -46,7 +46,7 @@ def read(
     told = "tell these too how it goes: tensorboard, wandb, mlflow, trackio"
     parser.add_argument("--track", type=str, nargs="*", default=[], help=told)
     parser.add(part, find(room, name), skip={"encoder", "head"})
-    if room == "tasks":
+    if room == "tasks" and has_head(name):
         head = named_head(rest, name)
         parser.add_argument("--head.name", type=str, default=head, help="see 'sgmim list heads'")
         parser.add("head", find(HEADS, head), skip={"encoder", "channels"})
@@ -58,7 +58,7 @@ def read(
     )  # fmt: skip
     parser.add("training", Plan)
     parser.add("parallel", Parallel)
-    parser.add("optimizer", adamw, skip={"objective", "lr"})
+    parser.add("optimizer", make_optimizer, skip={"objective", "lr"})
     if command == "finetune":
         parser.add("test", make_source)
         parser.add("inference", Inference)
@@ -67,7 +67,7 @@ def read(
             help="epochs between scores while it trains; 0 scores at the end alone",
         )  # fmt: skip
         parser.add_argument("--partial", action="store_true", help="score what there is of a split")
-    parser.set_defaults(defaults)
+    parser.set_defaults(defaults | dict(getattr(find(room, name), "defaults", {})))
     parser.set_defaults(_saved_encoder(parser.read(rest, defaults=False)))
     config = parser.read(rest)
     if config[command] != name:

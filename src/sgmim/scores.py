@@ -35,6 +35,7 @@ def record(
     run: Path,
     command: Sequence[str],
     best: dict[str, Any] | None = None,
+    checkpoint: dict[str, Any] | None = None,
 ) -> Record:
     """What is kept of a score.
 
@@ -45,12 +46,14 @@ def record(
         run: the folder of the run that was scored.
         command: the words after "sgmim".
         best: the best scores seen while it trained.
+        checkpoint: "file" and "sha256" of the weights, if not those of the whole run.
     """
+    whole = run / OBJECTIVE
     made = {
         "schema": SCHEMA,
         "scores": scores,
         "protocol": {"name": name, **protocol},
-        "checkpoint": {"file": str(run / OBJECTIVE), "sha256": sha256(run / OBJECTIVE)},
+        "checkpoint": checkpoint or {"file": str(whole), "sha256": sha256(whole)},
         "run": str(run),
         "step": _step(run),
         "command": f"sgmim {join(command)}",
@@ -70,7 +73,8 @@ def told(task: Task, made: Record) -> str:
     scores, protocol = made["scores"], dict(made["protocol"])
     found, expected = protocol.pop("images_found"), protocol.pop("images_expected")
     without, name = protocol.pop("images_without_truth"), protocol.pop("name")
-    classes, inference = protocol.pop("iou", {}), dict(protocol.pop("inference"))
+    classes = {**protocol.pop("iou", {}), **protocol.pop("recall", {})}  # by name
+    inference = dict(protocol.pop("inference"))
     scored, size = protocol.pop("images"), by(inference.pop("size"))
     lines = [f"{score:<12} {scores[score]:.4f}" for score in task.metrics if score in scores]
     if len(classes) <= SHOWN:

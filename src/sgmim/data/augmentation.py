@@ -1,6 +1,6 @@
 """What is done at random to a sample that is trained on, as a function of its key alone.
 
-CutDepth ──► rotation ──► crop, resize, mirror ──► colors
+CutDepth ──► rotation ──► crop, resize, mirror ──► colors ──► policy ──► erasing
 
 Further views of a photograph go the same way, each with a key of its own and without CutDepth.
 A second photograph of the scene is cut and colored by itself, but mirrored where the first is: a
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sgmim import draws
-from sgmim.data import colors
+from sgmim.data import colors, policies
 from sgmim.data.crops import (
     Jitter,
     Piece,
@@ -26,14 +26,15 @@ from sgmim.data.crops import (
     random_window,
     turned_over,
 )
-from sgmim.data.geometry import cut, padded, parted, rotated, rule
+from sgmim.data.geometry import Crop, Interpolation, cut, padded, parted, rotated, rule
 from sgmim.data.images import Sample
+from sgmim.data.policies import Erasing
 from sgmim.data.views import Views
 from sgmim.errors import ConfigurationError, unknown
 
 CUT_DEPTH, ROTATION = 779, 780  # streams of a sample's random numbers
 SECOND = 782  # its key is what the second photograph of a sample draws from
-CropKind = Literal["resized", "window", "jitter"]
+CropKind = Literal["resized", "window", "jitter", "whole"]
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,16 @@ class Augmentation:
     antialias: bool = True
     cut_depth: CutDepth | None = None
     colors: str = "none"
+    policy: str = ""
+    erasing: Erasing | None = None
+    interpolation: Interpolation = "bilinear"
     normalization: str = "imagenet"
     views: Views = field(default_factory=Views)
 
     def __post_init__(self):
         if self.colors not in colors.SETS:
             raise unknown("set of colors", self.colors, colors.SETS)
+        policies.check(self.policy)
         if not 0 < self.scale[0] <= self.scale[1] <= 1 or not 0 < self.ratio[0] <= self.ratio[1]:
             raise ConfigurationError(
                 f"scale={self.scale} and ratio={self.ratio} are each a lower and an upper bound "
@@ -120,6 +125,12 @@ class Augmentation:
             raise ConfigurationError(
                 "cut_depth paints depth into images, and there is no depth among what is needed: "
                 + ", ".join(needs)
+            )
+        maps = [name for name in needs if name not in ("image", "label")]
+        if self.policy and maps:
+            raise ConfigurationError(
+                f"the policy {self.policy} turns and shears images, on which {', '.join(maps)} "
+                "would not lie any more; leave it out"
             )
         fixed = [name for name in needs if name == "camera" or not _can_rotate(name)]
         if self.rotation and fixed:
@@ -144,9 +155,18 @@ class Augmentation:
             degrees = between(-self.rotation, self.rotation, angle)
             sample = rotated(sample, degrees, self.normalization)
         piece = self.piece(key, sample, size, mirror)
-        sample = cut(sample, piece.crop, piece.size, antialias=self.antialias)
-        sample = sample | {"image": colors.changed(key, sample["image"], self.colors)}
+        sample = cut(
+            sample, piece.crop, piece.size,
+            antialias=self.antialias, interpolation=self.interpolation,
+        )  # fmt: skip
+        sample = sample | {"image": self._recolored(key, sample["image"])}
         return padded(sample, size, self.normalization)
+
+    def _recolored(self, key: int, image: Tensor) -> Tensor:
+        """A crop in other colors, changed by a policy, and maybe with a hole."""
+        image = colors.changed(key, image, self.colors)
+        image = policies.changed(key, image, self.policy, self.normalization, self.interpolation)
+        return self.erasing(key, image, self.normalization) if self.erasing else image
 
     def further(self, key: int, image: Tensor, size: Size, needs: Collection[str]) -> Sample:
         """The other views of a whole image that are needed: "view", as large, and small "parts"."""
@@ -175,6 +195,8 @@ class Augmentation:
             piece = random_window(key, height, width, size, self.short_side)
         elif self.crop == "jitter":
             piece = jittered(key, height, width, size, self.jitter, sample.get("classes"))
+        elif self.crop == "whole":
+            piece = Piece(Crop(0, 0, height, width), size)
         else:
             piece = Piece(random_crop(key, height, width, scale=self.scale, ratio=self.ratio), size)
         return piece._replace(crop=turned_over(piece.crop, mirror, self.flip, self.vertical_flip))

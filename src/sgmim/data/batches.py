@@ -5,6 +5,7 @@ sample from its key. Neither workers nor processes have a say in it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor
 
 from sgmim.data.augmentation import Augmentation, CropKind, CutDepth
 from sgmim.data.crops import Jitter, Size
-from sgmim.data.geometry import NORMALIZATIONS, normalize
+from sgmim.data.geometry import NORMALIZATIONS, Interpolation, normalize
 from sgmim.data.images import Sample, Source
 from sgmim.data.live import Computed, Live
 from sgmim.data.loading import Cutter, Fitter, as_it_is, join, stack
+from sgmim.data.mixing import Mixing
+from sgmim.data.policies import Erasing
 from sgmim.data.sampler import Order
 from sgmim.data.views import VIEWS, Views
 from sgmim.data.workers import load
@@ -40,9 +43,9 @@ class Batches:
 
     Args:
         crop: "resized": a random part of the image, made as large as is asked for (torchvision's
-            RandomResizedCrop). "window": a piece that is not resized. "jitter": a piece of the
-            image in a random size. Where the image is too small for a piece there is a border of
-            the mean color, where maps are unknown.
+            RandomResizedCrop). "whole": all of it, its shape not kept. "window": a piece that is
+            not resized. "jitter": a piece of the image in a random size. Where the image is too
+            small for a piece there is a border of the mean color, where maps are unknown.
         scale: of "resized": share of the image's area.
         ratio: of "resized": width / height, evenly spread in its logarithm.
         short_side: of "window": the image is first made so large; 0 leaves it as it is.
@@ -54,6 +57,11 @@ class Batches:
         cut_depth: paint true depth into images, before all else.
         colors: how they are changed after the crop: none, glp, mmseg, multimae, croco,
             moco_first, moco_second, dino_first, dino_second, dino_part (colors.py).
+        policy: of augmentation, for images without maps: timm's RandAugment, as
+            rand-m9-mstd0.5-inc1, or trivial, torchvision's TrivialAugmentWide (policies.py).
+        erasing: paint over a rectangle: how often, and with noise or black.
+        mixing: of the images of a batch, by mixup and CutMix (mixing.py), for classification.
+        interpolation: of images that are resized; maps have rules of their own.
         views: of a method that compares several crops of a photograph: the colors of the others,
             and how many small ones there are of which size.
         normalization: of colors: imagenet, half (to [-1, 1]), none (in [0, 1]).
@@ -80,6 +88,10 @@ class Batches:
         antialias: bool = True,
         cut_depth: CutDepth | None = None,
         colors: str = "none",
+        policy: str = "",
+        erasing: Erasing | None = None,
+        mixing: Mixing | None = None,
+        interpolation: Interpolation = "bilinear",
         views: Views | None = None,
         normalization: str = "imagenet",
         workers: int = 0,
@@ -103,6 +115,9 @@ class Batches:
             antialias=antialias,
             cut_depth=cut_depth,
             colors=colors,
+            policy=policy,
+            erasing=erasing,
+            interpolation=interpolation,
             normalization=normalization,
             views=views or Views(),
         )
@@ -111,6 +126,9 @@ class Batches:
             raise ConfigurationError(
                 f"workers are 0 (the run loads by itself) or more, not {workers}"
             )
+        if mixing:
+            mixing.check(_with_image(needs), batch // world)
+        self.mixing = mixing
         self.order = Order(len(source), batch, seed, rank, world)
         self.needs = _with_image(needs)
         self.cutter = Cutter(source, size, self.needs, seed, augmentation, self.live)
@@ -129,7 +147,7 @@ class Batches:
             self.order(start),
             self.workers,
             name=self.cutter.source.names.__getitem__,
-            collate_fn=join,
+            collate_fn=partial(join, mixing=self.mixing),
             pin_memory=self.device.type == "cuda",
         )
         while True:
@@ -166,6 +184,7 @@ def in_order(
     broken: dict[str, str] | None = None,
     live: Computed | None = None,
     augmentation: Augmentation | None = None,
+    interpolation: Interpolation = "bilinear",
 ) -> Iterator[Batch]:
     """Batches to evaluate on: every sample once, in order, not cropped at random.
 
@@ -176,7 +195,8 @@ def in_order(
     """
     live, device = live or Computed(), torch.device(device)
     _check(source, live, needs, normalization)
-    fitter = Fitter(source, size, _with_image(needs), share, live, augmentation or Augmentation())
+    augmentation = augmentation or Augmentation()
+    fitter = Fitter(source, size, _with_image(needs), share, live, augmentation, interpolation)
     waiting: list[Sample] = []
     loaded = load(
         fitter,

@@ -22,12 +22,13 @@ from sgmim.errors import unknown
 class Rule:
     """How one kind of map moves. What is not named in RULES is dense and only moves."""
 
-    interpolation: Literal["bilinear", "nearest", "points"] = "bilinear"
+    interpolation: Literal["bilinear", "bicubic", "nearest", "points"] = "bilinear"
     mirrored: tuple[int, ...] = ()  # channels that change sign as left and right change places
     upended: tuple[int, ...] = ()  # and as up and down do
 
 
 POINTS = Rule(interpolation="points")  # marked pixels, each of which moves to where its middle lies
+Interpolation = Literal["bilinear", "bicubic"]  # of images
 RULES = {
     "normals": Rule(mirrored=(0,), upended=(1,)),  # x points to the right, y down
     "classes": Rule(interpolation="nearest"),
@@ -62,33 +63,45 @@ def center_crop(height: int, width: int, aspect: float, share: float = 1.0) -> C
 
 
 def cut(
-    sample: dict[str, Tensor], crop: Crop, size: tuple[int, int], *, antialias: bool = True
+    sample: dict[str, Tensor],
+    crop: Crop,
+    size: tuple[int, int],
+    *,
+    antialias: bool = True,
+    interpolation: Interpolation = "bilinear",
 ) -> dict[str, Tensor]:
     """Crop, resize to `size` (height, width) and flip the image, every map (c, H, W) that lies on
     it and the camera (4,), see pinhole.py.
 
-    Bilinear is antialiased unless told, and what rests on an unknown pixel (NaN) becomes unknown; a
-    map of which less than half is known, as a laser's depth, is not interpolated.
+    An image is bilinear or bicubic, either antialiased unless told. Maps are as their rules say;
+    what rests on an unknown pixel (NaN) becomes unknown, and a map of which less than half is
+    known, as a laser's depth, is not interpolated.
     Whatever else does not lie on the image, such as a label, is left as it is.
     """
+    rules = {name: rule(name) for name in sample} | {"image": Rule(interpolation)}
     done = {
-        name: _cut(value, rule(name), crop, size, antialias) if value.ndim == 3 else value
+        name: _cut(value, rules[name], crop, size, antialias) if value.ndim == 3 else value
         for name, value in sample.items()
     }
     return done | {"camera": _moved(done["camera"], crop, size)} if "camera" in done else done
 
 
 def fit(
-    sample: dict[str, Tensor], size: tuple[int, int], *, share: float | None = None
+    sample: dict[str, Tensor],
+    size: tuple[int, int],
+    *,
+    share: float | None = None,
+    interpolation: Interpolation = "bilinear",
 ) -> dict[str, Tensor]:
     """For evaluation: the whole image in `size`, its shape not kept; or, where a `share` is given,
     the center crop that keeps it: 0.875 is the usual resize to 256 and center crop of 224."""
 
     def fitted(sample: dict[str, Tensor]) -> dict[str, Tensor]:
         height, width = sample["image"].shape[-2:]
-        if share is None:
-            return cut(sample, Crop(0, 0, height, width), size)
-        return cut(sample, center_crop(height, width, size[1] / size[0], share), size)
+        crop = Crop(0, 0, height, width)
+        if share is not None:
+            crop = center_crop(height, width, size[1] / size[0], share)
+        return cut(sample, crop, size, interpolation=interpolation)
 
     return by_photograph(sample, fitted)
 
@@ -172,9 +185,9 @@ def _resized(value: Tensor, size: tuple[int, int], interpolation: str, antialias
     if interpolation == "nearest":
         return F.interpolate(value[None], size, mode="nearest-exact")[0]
     if antialias:
-        return F.interpolate(value[None], size, mode="bilinear", antialias=True)[0]
-    resized = F.interpolate(value[None].float(), size, mode="bilinear")[0]
-    return resized if value.is_floating_point() else resized.round_().to(value.dtype)
+        return F.interpolate(value[None], size, mode=interpolation, antialias=True)[0]
+    resized = F.interpolate(value[None].float(), size, mode=interpolation)[0]
+    return resized if value.is_floating_point() else resized.round_().clamp_(0, 255).to(value.dtype)
 
 
 def _scattered(marks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sgmim.data.derived import Derived
 from sgmim.data.images import Sample, Source
-from sgmim.errors import DataError
+from sgmim.errors import ConfigurationError, DataError
 
 
 def within(source: Source, limits: Mapping[str, int]) -> Source:
@@ -14,8 +14,17 @@ def within(source: Source, limits: Mapping[str, int]) -> Source:
 
     Args:
         source: of images and maps.
-        limits: of maps of class numbers: how many classes there are.
+        limits: of maps of class numbers, and of labels: how many classes there are.
+
+    Raises:
+        ConfigurationError: labels are of more classes or fewer.
     """
+    names, told = getattr(source, "classes", ()), limits.get("label")
+    if told and names and len(names) != told:
+        raise ConfigurationError(
+            f"the data has {len(names)} classes ({names[0]} to {names[-1]}), and the model tells "
+            f"{told} apart: give --task.classes {len(names)}"
+        )
     return Bounded(source, limits) if limits else source
 
 
@@ -39,6 +48,6 @@ class Bounded(Derived):
         if known.numel() and not 0 <= (found := known.max().item()) < count:
             raise DataError(
                 f"{sample} has the number {found:g} in its {name}, but of {count} classes the last "
-                f"is {count - 1}: are there more classes (--task.{name}, or its classes "
+                f"is {count - 1}: are there more (--task.classes, or classes "
                 f"in --method.maps), or is that what is not labeled (--data.hole.{name} {found:g})?"
             )

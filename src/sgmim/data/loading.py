@@ -13,9 +13,10 @@ import torch
 from sgmim import draws
 from sgmim.data.augmentation import Augmentation
 from sgmim.data.crops import Size
-from sgmim.data.geometry import fit
+from sgmim.data.geometry import Interpolation, fit
 from sgmim.data.images import Sample, Source
 from sgmim.data.live import Computed, Live
+from sgmim.data.mixing import Mixing
 from sgmim.errors import DataError
 
 REPLACEMENTS = 10  # tried for one broken file; if all are broken, the disk is at fault
@@ -52,14 +53,18 @@ class Cutter:
 
 
 def join(
-    loaded: list[tuple[Sample | DataError, dict[str, str]]],
+    loaded: list[tuple[Sample | DataError, dict[str, str]]], mixing: Mixing | None = None
 ) -> tuple[Sample | DataError, dict[str, str]]:
-    """Samples to a batch. An error is handed on, to be raised where the user can read it."""
+    """Samples to a batch, which may be mixed. An error is handed on, to be raised where the user
+    can read it."""
     broken = {name: reason for _, each in loaded for name, reason in each.items()}
     samples = [sample for sample, _ in loaded if not isinstance(sample, DataError)]
     errors = [sample for sample, _ in loaded if isinstance(sample, DataError)]
     try:
-        return (errors[0] if errors else stack(samples)), broken
+        if errors:
+            return errors[0], broken
+        batch = stack(samples)
+        return (mixing(batch) if mixing else batch), broken
     except DataError as error:
         return error, broken
 
@@ -74,6 +79,7 @@ class Fitter:
     share: float | None
     live: Computed = field(default_factory=Computed)
     augmentation: Augmentation = field(default_factory=Augmentation)  # of further views alone
+    interpolation: Interpolation = "bilinear"
 
     def __len__(self) -> int:
         return len(self.source)
@@ -87,7 +93,7 @@ class Fitter:
         size = self.size or (image.shape[1], image.shape[2])
         views = self.augmentation.further(key, image, size, self.needs)
         if self.size is not None:
-            sample = fit(sample, self.size, share=self.share)
+            sample = fit(sample, self.size, share=self.share, interpolation=self.interpolation)
         sample = _with_live(sample, self.live.crop, self.needs)
         return sample | views | _numbers(key, index)
 

@@ -7,6 +7,8 @@ import timm
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sgmim.errors import ConfigurationError
+
 QUARTERS = (3, 6, 9, 12)  # evenly spaced blocks of twelve, counted from 1
 
 
@@ -27,6 +29,7 @@ class Encoder(nn.Module):
     can_leave_out: bool = False  # whether hidden patches may be absent (see PlainEncoder.trunk_of)
     has_class_token: bool = False  # whether it can tell it (see pyramid_with_class)
     takes_any_size: bool = False  # whether `summary` takes images of another size
+    prefix: int = 0  # class and register tokens, which come before those of cells
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -73,6 +76,59 @@ class Encoder(nn.Module):
         """One vector an image: the mean of its feature map."""
         return self(image).mean(dim=(2, 3))
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The channels of each layer that `tokens` can be asked for: blocks of a plain encoder,
+        stages of a hierarchical one."""
+        return self.widths
+
+    def layer(self, number: int | None = None) -> int:
+        """The number of a layer, counted from 1; the last if not given.
+
+        Raises:
+            ConfigurationError: there is no such layer.
+        """
+        number = len(self.layers) if number is None else number
+        if not 1 <= number <= len(self.layers):
+            kind = "blocks" if self.is_plain else "stages"
+            raise ConfigurationError(
+                f"{self.name} has {len(self.layers)} {kind}, counted from 1: there is no layer "
+                f"{number}"
+            )
+        return number
+
+    def tokens(
+        self, image: Float[Tensor, "b c H W"], layer: int | None = None, *, norm: bool = True
+    ) -> Float[Tensor, "b k _"]:
+        """What a layer says of an image, token by token: first the `prefix`, then cells row by row.
+
+        Args:
+            image: at the encoder's own size.
+            layer: counted from 1; the last if not given. Those after it are not run.
+            norm: through the final norm.
+
+        Raises:
+            ConfigurationError: there is no such layer, or the final norm is not for it.
+        """
+        layer = self.layer(layer)
+        if norm and layer < len(self.layers) and not self.is_plain:
+            raise ConfigurationError(
+                f"the final norm of {self.name} is for its last stage, not for stage {layer}: take "
+                "what it says without that norm"
+            )
+        (tokens,) = self.outputs(image, (layer - 1,))
+        return self.normed(tokens) if norm else tokens
+
+    def beyond(self, layer: int | None = None, *, norm: bool = True) -> list[nn.Parameter]:
+        """The parameters that `tokens` of a layer do not depend on."""
+        backbone: Any = self.backbone
+        parts = self._parts()[self.layer(layer) :] + ([] if norm else [backbone.norm])
+        return [parameter for part in parts for parameter in part.parameters()]
+
+    def _parts(self) -> list[nn.Module]:
+        """What makes each of the layers."""
+        raise NotImplementedError
+
     def freeze_patches(self) -> None:
         """Leave the linear layer that embeds the patches as it is from now on."""
         backbone: Any = self.backbone
@@ -88,6 +144,22 @@ class Encoder(nn.Module):
             ConfigurationError: there are no such blocks, or none to choose among.
         """
         raise NotImplementedError
+
+    def outputs(
+        self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None
+    ) -> list[Float[Tensor, "b _ _"]]:
+        """Tokens as blocks of a plain encoder, or stages of a hierarchical one, leave them: before
+        the final norm, class and register tokens first. What comes later is not asked."""
+        raise NotImplementedError
+
+    def normed(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
+        """Tokens through the final norm."""
+        backbone: Any = self.backbone
+        return backbone.norm(tokens)
+
+    def without_prefix(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b m d"]:
+        """Those of patches, without class and register tokens."""
+        return tokens
 
     def pyramid(
         self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None = None

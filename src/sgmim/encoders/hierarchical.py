@@ -65,6 +65,10 @@ class HierarchicalEncoder(Encoder):
                 patches = block(patches)
                 yield patches
 
+    def _parts(self):
+        stages: Iterable[Any] = self.backbone.layers
+        return list(stages)
+
     def levels(self, blocks=None, *, of_twelve=QUARTERS):
         if blocks is not None:
             raise ConfigurationError(
@@ -72,6 +76,15 @@ class HierarchicalEncoder(Encoder):
                 "out; it is for plain encoders, such as a ViT"
             )
         return tuple(range(len(self.widths)))
+
+    def outputs(self, image, levels=None):
+        levels = self.levels() if levels is None else levels
+        cells, outputs = self.embed(image), {}
+        for number, stage in enumerate(self._parts()[: max(levels) + 1]):
+            cells = stage(cells)
+            if number in levels:
+                outputs[number] = cells.flatten(1, 2)
+        return [outputs[level] for level in levels]
 
     def pyramid(self, image, levels=None):
         """The outputs of the stages, the last through the final norm."""

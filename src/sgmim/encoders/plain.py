@@ -58,6 +58,7 @@ class PlainEncoder(Encoder):
         tables = (n for n, _ in backbone.blocks.named_parameters() if "relative_position" in n)
         self.can_leave_out = not any(tables)
         self.has_class_token = backbone.cls_token is not None
+        self.prefix = backbone.num_prefix_tokens
         positions = getattr(backbone, "pos_embed", None)
         self.takes_any_size = isinstance(backbone, VisionTransformer) and positions is not None
 
@@ -144,8 +145,7 @@ class PlainEncoder(Encoder):
             tokens = self._block(block, tokens, told)
         return self.backbone.norm(tokens)
 
-    def without_prefix(self, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b m d"]:
-        """Those of patches, without class and register tokens."""
+    def without_prefix(self, tokens):
         return tokens[:, self.backbone.num_prefix_tokens :]
 
     def walk(self, image):
@@ -153,6 +153,13 @@ class PlainEncoder(Encoder):
         for block in self.blocks:
             tokens = self._block(block, tokens, told)
             yield tokens
+
+    @property
+    def layers(self):
+        return (self.dim,) * len(self.blocks)
+
+    def _parts(self):
+        return self.blocks
 
     def summary(self, image):
         """The class token after the final norm; the mean of the others where there is none."""
@@ -188,22 +195,18 @@ class PlainEncoder(Encoder):
 
     def pyramid(self, image, levels=None):
         """The outputs of some blocks, before the final norm."""
-        return [self._map(tokens) for tokens in self._outputs(image, levels)]
+        return [self._map(tokens) for tokens in self.outputs(image, levels)]
 
     def pyramid_with_class(self, image, levels=None):
         assert self.has_class_token
-        outputs = self._outputs(image, levels)
+        outputs = self.outputs(image, levels)
         classes = [tokens[:, 0, :, None, None] for tokens in outputs]  # before any registers
         return [self._map(tokens) for tokens in outputs], classes
 
     def unseen(self, levels):
-        later = [self.backbone.norm, *self.blocks[max(levels) + 1 :]]
-        return [parameter for module in later for parameter in module.parameters()]
+        return self.beyond(max(levels) + 1, norm=False)
 
-    def _outputs(
-        self, image: Float[Tensor, "b c H W"], levels: tuple[int, ...] | None
-    ) -> list[Float[Tensor, "b n d"]]:
-        """What some blocks make of an image; none after the last of them is asked."""
+    def outputs(self, image, levels=None):
         levels = self.levels() if levels is None else levels
         walked = islice(self.walk(image), max(levels) + 1)
         outputs = {number: tokens for number, tokens in enumerate(walked) if number in levels}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError
-from sgmim.guidance.asked import AUTO, CLASS_PIXELS, KINDS, NOT_MAPS, Ask, Asked, Loss, Target
+from sgmim.guidance.asked import Ask, Asked
 from sgmim.guidance.extractors import Convolutional, OfClasses, Pointwise, Siamese, Transformer
 from sgmim.guidance.pointnet import PointNet
 from sgmim.guidance.views import Kind, Map, drawn
@@ -19,11 +19,6 @@ from sgmim.masking import only
 from sgmim.objective import Batch, Pictures
 
 Extractor = Literal["mlp", "patch_merge", "transformer", "siamese", "conv", "pointnet"]
-
-__all__ = [
-    "AUTO", "CLASS_PIXELS", "KINDS", "NOT_MAPS", "Extractor", "Guidance", "Guide", "Loss", "Target",
-    "View", "gathered", "guiding", "own",
-]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

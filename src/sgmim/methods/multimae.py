@@ -29,7 +29,7 @@ from sgmim.dirichlet import DirichletMask
 from sgmim.encoders.base import Encoder
 from sgmim.encoders.plain import PlainEncoder, leaving_out
 from sgmim.errors import ConfigurationError
-from sgmim.guidance import NOT_MAPS
+from sgmim.guidance.asked import NOT_MAPS
 from sgmim.layers import take
 from sgmim.masking import keys
 from sgmim.modalities import MapOptions, Modality

@@ -29,7 +29,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sgmim.encoders.base import Encoder
-from sgmim.guidance import Extractor, Guide, Loss, Target, gathered, guiding, own
+from sgmim.guidance import Extractor, Guide, gathered, guiding, own
+from sgmim.guidance.asked import Loss, Target
 from sgmim.guidance.fusion import Fusion
 from sgmim.guidance.views import Map
 from sgmim.layers import PixelHead, mask_token, take, tokens

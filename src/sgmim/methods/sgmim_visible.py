@@ -23,7 +23,8 @@ from torch import Tensor
 from sgmim.decoder import Decoder, begin
 from sgmim.encoders.base import Encoder
 from sgmim.encoders.plain import PlainEncoder, leaving_out
-from sgmim.guidance import Extractor, Guide, Loss, Target, View, gathered, guiding, own
+from sgmim.guidance import Extractor, Guide, View, gathered, guiding, own
+from sgmim.guidance.asked import Loss, Target
 from sgmim.guidance.fusion import Fusion
 from sgmim.layers import PixelHead, spread
 from sgmim.losses import painted_l1

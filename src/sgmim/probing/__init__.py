@@ -1,0 +1,1 @@
+"""What frozen features say without fine-tuning: linear probes and nearest neighbors."""
