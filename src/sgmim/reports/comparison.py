@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from sgmim.errors import unknown
-from sgmim.reports import scoreboard
 from sgmim.reports.arms import NOTHING, Arm, arms_of
+from sgmim.reports.boards import Board, boards, distinct
 from sgmim.reports.lineage import Found, Link
-from sgmim.reports.scoreboard import Board
 from sgmim.reports.trials import Score, scores_of, trial_of
 
 PRETRAINING = "pre-training"
@@ -36,8 +35,8 @@ class Comparison:
     @cached_property
     def arms(self) -> list[Arm]:
         """The best first, by the headline of the trial that most were scored in."""
-        boards = scoreboard.boards(self.scores, self.base)
-        ranks = list(boards[0].column(boards[0].metrics[0])) if boards else []
+        first = next(iter(boards(self.scores, self.base)), None)
+        ranks = list(first.column(first.metrics[0])) if first else []
         return sorted(
             self.given, key=lambda arm: ranks.index(arm.name) if arm.name in ranks else len(ranks)
         )
@@ -59,7 +58,7 @@ class Comparison:
     @cached_property
     def boards(self) -> list[Board]:
         scores = {arm.name: self.scores[arm.name] for arm in self.arms}
-        return scoreboard.boards(scores, self.base)
+        return boards(scores, self.base)
 
     @cached_property
     def stages(self) -> dict[str, list[tuple[Arm, list[Link]]]]:
@@ -82,5 +81,5 @@ class Comparison:
         tuned = [link for link in self.found.links if link.run.command == "finetune"]
         trials = {id(link): trial_of(link) for link in tuned}
         every = list(dict.fromkeys(trials.values()))
-        names = dict(zip(every, scoreboard.distinct(every), strict=True))
+        names = dict(zip(every, distinct(every), strict=True))
         return {link: names[trial] for link, trial in trials.items()}

@@ -146,7 +146,7 @@ def swatch(place: int) -> Html:
 
 def drawn_as(place: int, name: str) -> Html:
     """A name beside the line that it is drawn with."""
-    return Html(f"<span class=named>{swatch(place)}{escape(name)}</span>")
+    return Html(f"<span class=named>{swatch(place)}<span>{escape(name)}</span></span>")
 
 
 def legend(names: Sequence[str]) -> str:
