@@ -10,8 +10,9 @@ import pytest
 from sgmim.errors import ConfigurationError
 from sgmim.options import named, recipes
 from sgmim.reports.paper_table import gathered
-from sgmim.reproduction import FOLDERS, PLACE, Reproduction, read_table, tables
+from sgmim.reproduction import Reproduction
 from sgmim.request import read
+from sgmim.tables import FOLDERS, PLACE, read_table, tables
 
 TABLES = {name: read_table(name) for name in tables()}
 MADE = [(name, scale) for name, table in TABLES.items() for scale in table.scales]
@@ -30,8 +31,10 @@ def understood(words):
 
 
 def scored(reproduction, row, column, values):
-    """As if a row had been made, with these scores, a seed each."""
+    """As if a row had been made, with these scores, a seed each; None has not been made."""
     for seed, value in enumerate(values):
+        if value is None:
+            continue
         for path in reproduction.chain(row, seed).commands:
             path.parent.mkdir(parents=True, exist_ok=True)
             others = {"rmse": 9.0, "abs_rel": 9.0}
@@ -151,6 +154,14 @@ def test_a_claim_holds_where_the_interval_of_paired_differences_is_above_zero(tm
     assert verdicts["ratio50"][1].startswith("not shown: ahead in 2 of 3 seeds")
     assert verdicts["ratio70"][1] == "does not hold here: the opposite does"
     assert set(verdicts) == {"random", "ratio50", "ratio70"}  # of others nothing is known
+
+
+def test_seeds_are_compared_with_themselves_where_some_are_not_done(tmp_path):
+    reproduction = Reproduction(TABLES["table6"], "tiny", tmp_path, seeds=3)
+    scored(reproduction, "sgmim", "rmse", [None, 1.10, 1.20])
+    scored(reproduction, "random", "rmse", [1.00, 1.15, 1.25])
+    ((_, found, _),) = reproduction.verdicts()
+    assert found.values == pytest.approx((0.05, 0.05))
 
 
 def test_of_one_seed_nothing_is_claimed(tmp_path):

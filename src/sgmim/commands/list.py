@@ -12,7 +12,7 @@ from sgmim.encoders import encoder_names
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.options import HEADS, contents, recipes
 from sgmim.protocols import PROTOCOLS
-from sgmim.reproduction import read_table, tables
+from sgmim.tables import read_table, tables
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -20,7 +20,8 @@ from sgmim.errors import FileError
 from sgmim.files import write_text
 from sgmim.options import Parser
 from sgmim.reports import paper_table
-from sgmim.reproduction import Reproduction, Scale, cost, read_table, tables
+from sgmim.reproduction import Reproduction, cost
+from sgmim.tables import Scale, read_table, tables
 
 COSTS = "cost"  # the step that columns of time and memory say they are of
 # what a small network on a CPU is quickest with: timm's own attention, and no GPU

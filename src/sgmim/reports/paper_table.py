@@ -147,7 +147,8 @@ def gathered(asked: Reproduction, costs: dict[str, dict[str, float]]) -> PaperTa
             name,
             row.label,
             dict(row.published),
-            asked.scores(name) | {column: [value] for column, value in costs.get(name, {}).items()},
+            {column: list(seeds.values()) for column, seeds in asked.scores(name).items()}
+            | {column: [value] for column, value in costs.get(name, {}).items()},
             row.note,
         )
         for name, row in asked.rows.items()
