@@ -1,6 +1,6 @@
 """What a training run optimizes: the contract everything else hangs on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -136,13 +136,18 @@ class Objective(nn.Module):
 
         `part` is what the options of that data are called by: "data", or "test".
         """
-        missing = [name for name in self.needs if name not in has]
-        if missing:
-            hint = HINTS.get(missing[0], HINT).format(part=part, name=missing[0])
-            raise ConfigurationError(
-                f"{type(self).__name__} needs {' and '.join(missing)}, but the data has only "
-                f"{', '.join(sorted(has))}; {hint}"
-            )
+        check_has(type(self).__name__, self.needs, has, part)
+
+
+def check_has(who: str, needs: Iterable[str], has: set[str], part: str = "data") -> None:
+    """Raise ConfigurationError, with what to do, where data lacks something that `who` needs; its
+    options are called by `part`."""
+    if missing := [name for name in needs if name not in has]:
+        hint = HINTS.get(missing[0], HINT).format(part=part, name=missing[0])
+        raise ConfigurationError(
+            f"{who} needs {' and '.join(missing)}, but the data has only "
+            f"{', '.join(sorted(has))}; {hint}"
+        )
 
 
 @runtime_checkable

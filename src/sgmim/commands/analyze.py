@@ -30,7 +30,7 @@ from sgmim.data.batches import in_order
 from sgmim.data.derived import Subset
 from sgmim.data.images import Source
 from sgmim.errors import ConfigurationError
-from sgmim.objective import Batch
+from sgmim.objective import Batch, check_has
 from sgmim.options import Parser, contents, find
 from sgmim.plain_values import read_recipe
 from sgmim.progress import progress
@@ -128,6 +128,7 @@ def _look(
     """What an analysis finds of one subject."""
     needs = analysis.needed(subject)
     source, live = completed(source, config.data.live, needs)
+    check_has(type(analysis).__name__, needs, {*source.has, *live.names})
     batches = in_order(
         source,
         size=subject.encoder.image_size,
