@@ -29,7 +29,7 @@ class Cost:
 
     milliseconds: float
     gigaflops: float
-    bytes: float
+    bytes: int
 
 
 def measure(asked: Mapping[str, Sequence[str]]) -> dict[str, Cost]:
