@@ -7,7 +7,8 @@ import pytest
 
 from folders import chains, run_folder, trained
 from sgmim.reports import lineage
-from sgmim.reports.arms import NOTHING, arms_of, names_of, varying
+from sgmim.reports.arms import NOTHING, arms_of, names_of, unlike, varying
+from sgmim.reports.history import History
 
 
 def arms(*words):
@@ -115,6 +116,22 @@ def test_a_run_that_says_it_began_from_itself_has_an_end(tmp_path):
     assert len(arms(run)) == 1
 
 
+ROW = {
+    "pretrain": "sgmim",
+    "method.mask_ratio": 0.6,
+    "method.guidance_mask": "complement",
+    "method.knowledge_weight": 1.0,
+}
+
+
+def test_arms_in_folders_of_one_name_have_names_of_their_own():
+    """Of what differs in more than a name can hold."""
+    links = [lineage.Link(History(Path(f"{row}_0/run"))) for row in "ab"]
+    told = unlike(["x" * 99, "x" * 99], [[link] for link in links])
+    assert told == ["a_0/run", "b_0/run"]
+    assert unlike(["x", "x"], [[link] for link in links]) == ["x (a_0/run)", "x (b_0/run)"]
+
+
 @pytest.mark.parametrize(
     "signatures, names",
     [
@@ -122,6 +139,11 @@ def test_a_run_that_says_it_began_from_itself_has_an_end(tmp_path):
         ([{"a": 1, "x.name": "u"}, {"a": 2, "x.name": "v"}], ["u", "v"]),
         ([{"m.a": 1, "b": True}, {"m.a": 1, "b": False}, {"m.a": 2}],
          ["a 1, b true", "a 1, b false", "a 2"]),
+        # a table in which each row changes one thing: what is long to say from the top
+        ([ROW, ROW | {"method.guidance_mask": "random"}, ROW | {"method.mask_ratio": 0.5},
+          ROW | {"method.knowledge_weight": 0.1}, ROW | {"method.knowledge_weight": 0.0}],
+         ["sgmim", "guidance_mask random", "mask_ratio 0.5", "knowledge_weight 0.1",
+          "knowledge_weight 0"]),
     ],
 )  # fmt: skip
 def test_names_are_the_fewest_words_that_tell_arms_apart(signatures, names):

@@ -79,23 +79,55 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def names_of(signatures: Sequence[Signature]) -> list[str]:
     """The fewest words that tell them apart: the first difference, and within those who share
-    it the next, and so on."""
+    it the next, and so on. Where that makes a long name, what each has that is not usual, if that
+    tells all apart: the one that has all as usual is called by its method."""
     words: list[list[str]] = [[] for _ in signatures]
     _split(list(range(len(signatures))), signatures, words)
-    return [", ".join(said) or _whole(each) for said, each in zip(words, signatures, strict=True)]
+    names = [", ".join(said) or _whole(each) for said, each in zip(words, signatures, strict=True)]
+    if max(map(len, names), default=0) > LONGEST:
+        short = _unusual(signatures)
+        return short if len(set(short)) == len(short) else names
+    return names
+
+
+def _unusual(signatures: Sequence[Signature]) -> list[str]:
+    """What each has that most have otherwise."""
+    options = sorted(dict.fromkeys(o for each in signatures for o in each), key=_rank)
+    usual = {option: _usual(each.get(option) for each in signatures) for option in options}
+    return [
+        ", ".join(
+            word
+            for option in options
+            if each.get(option) != usual[option]
+            for word in _said(option, each)
+        )
+        or _whole(each)
+        for each in signatures
+    ]
 
 
 def unlike(names: Sequence[str], chains: Sequence[Sequence[Link]]) -> list[str]:
     """Names of their own for all; where options make none that is short, those of the folders."""
+    folders = _folders([chain[0] for chain in chains])
     short = [
-        name if len(name) <= LONGEST else chain[0].name
-        for name, chain in zip(names, chains, strict=True)
+        name if len(name) <= LONGEST else folder
+        for name, folder in zip(names, folders, strict=True)
     ]
     counts = Counter(short)
     return [
-        f"{name} ({chain[0].name})" if counts[name] > 1 else name
-        for name, chain in zip(short, chains, strict=True)
+        f"{name} ({folder})" if counts[name] > 1 else name
+        for name, folder in zip(short, folders, strict=True)
     ]
+
+
+def _folders(links: Sequence[Link]) -> list[str]:
+    """The ends of their folders' paths, as long as it takes to tell them apart."""
+    paths = [link.run.folder.resolve().parts for link in links]
+    for length in range(1, max(map(len, paths), default=1) + 1):
+        ends = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(ends)) == len(ends):
+            return ends
+    return [f"{'/'.join(parts)} {place}" for place, parts in enumerate(paths, 1)]
 
 
 def _shown(link: Link, tips: Sequence[Link]) -> bool:

@@ -55,20 +55,6 @@ class PaperTable:
         values = line.measured.get(column)
         return told(values, self.asked.table.columns[column].digits) if values else "-"
 
-    def best(self) -> list[tuple[int, int]]:
-        """Where the best mean of each measured column stands."""
-        places = []
-        for place, (column, who) in enumerate(self.columns, 1):
-            means = [
-                (sum(values) / len(values), row)
-                for row, line in enumerate(self.lines)
-                if who == OURS and (values := line.measured.get(column))
-            ]
-            if len(means) > 1:
-                choose = min if self.asked.table.columns[column].better == "less" else max
-                places.append((choose(means)[1], place))
-        return places
-
     def told(self) -> str:
         """For a terminal."""
         rows = [self.heads(), *self.rows()]
@@ -122,7 +108,7 @@ class PaperTable:
         asked = self.asked
         parts = [
             page.paragraph(f"Published: {asked.table.source}. Measured: {_counted(asked.count)}."),
-            page.table(self.heads(), self.rows(), best=self.best()),
+            page.table(self.heads(), self.rows()),
             *(page.paragraph(f"{line.label}: {line.note}.") for line in self.lines if line.note),
             page.heading("What is not as in the paper"),
             *(page.paragraph(each) for each in asked.setting.differs),
