@@ -13,7 +13,6 @@ from sgmim.confidence import Estimate, estimate
 from sgmim.reports.lineage import TEST, Link
 
 RESULTS = ("iou", "images_found", "timm")  # of a protocol, and no part of how scores were made
-RISING = ("top1", "top5", "mean_per_class")  # of probes, which are no tasks: more is better
 
 Seeds = tuple[tuple[int, ...] | None, tuple[int, ...]]  # of the run before, and its own
 
@@ -119,8 +118,9 @@ def _own(scores: Mapping[Seeds, float]) -> dict[Seeds, float]:
 
 @cache
 def rising() -> dict[str, bool]:
-    """Of which scores more is better, as the tasks' meters say."""
-    found = dict.fromkeys(RISING, True)
+    """Of which scores more is better, as the tasks' meters say; probes are scored by one of
+    these."""
+    found: dict[str, bool] = {}
     for task in options.contents("tasks").values():
         meter = get_type_hints(task.meter).get("return")
         more = getattr(meter, "rising", ())
