@@ -8,6 +8,7 @@ import trees
 from sgmim import draws
 from sgmim.data.batches import Batches
 from sgmim.data.mixing import Mixing
+from sgmim.data.policies import Erasing
 from sgmim.errors import ConfigurationError
 from sgmim.sources import make_source
 
@@ -75,6 +76,22 @@ def test_a_run_is_fed_the_same_mixed_batches_whoever_loads_them(tmp_path, worker
     assert first["share"][0] != second["share"][0]
     for one, other in zip((first, second), others, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_run_that_goes_on_is_fed_what_it_would_have_been(tmp_path):
+    source = make_source(images=trees.in_folders(tmp_path, cat=6, dog=6), labels="folders")
+    batches = Batches(
+        source,
+        size=(16, 16),
+        batch=4,
+        needs=NEEDS,
+        mixing=Mixing(),
+        policy="rand-m9-mstd0.5-inc1",
+        erasing=Erasing(),
+    )
+    stream = batches()
+    next(stream)
+    torch.testing.assert_close(next(batches(1)), next(stream), rtol=0, atol=0)
 
 
 def test_what_cannot_be_mixed_is_refused():
