@@ -20,6 +20,8 @@ from sgmim.files import write_text
 
 COMMANDS = "commands.json"  # what a folder's results were made by
 LAST = 3  # lines of a failed command's log that are shown
+# for networks of minutes on a CPU, where timm's fused attention is slower than its own
+SMALL = {"TIMM_FUSED_ATTN": "0", "CUDA_VISIBLE_DEVICES": ""}
 
 
 @dataclass(frozen=True)

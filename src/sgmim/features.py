@@ -67,7 +67,7 @@ def reading(
     """
     if preset not in PRESETS:
         raise unknown("preset of a probe", preset, PRESETS)
-    number = encoder.layer(None if layer == "last" else layer) if layer is not None else None
+    number = encoder.layer() if layer == "last" else layer
     asked: dict[str, Any] = {"layer": number, "pool": pool, "norm": norm}
     given = {name: value for name, value in asked.items() if value is not None}
     found = replace((_mae if preset == "mae" else _kamim)(encoder), **given)
@@ -87,13 +87,9 @@ def _kamim(encoder: Encoder) -> Reading:
 
 
 def _check(encoder: Encoder, reading: Reading) -> None:
+    encoder.layer(reading.layer, norm=reading.norm)
     if reading.pool != "mean" and not encoder.has_class_token:
         raise ConfigurationError(f"{encoder.name} has no class token: take the pooling 'mean'")
-    if reading.norm and not encoder.is_plain and reading.layer < reading.of:
-        raise ConfigurationError(
-            f"the final norm of {encoder.name} is for its last stage: leave it out (norm false), "
-            f"or read stage {reading.of}"
-        )
 
 
 @torch.inference_mode()

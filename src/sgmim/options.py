@@ -18,7 +18,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
-from sgmim.analysis.base import Analysis
 from sgmim.data.datasets.base import Dataset
 from sgmim.encoders.base import Encoder
 from sgmim.errors import ConfigurationError, FileError, nearest, unknown
@@ -29,13 +28,7 @@ from sgmim.tasks.dense import DensePrediction
 from sgmim.tasks.heads.base import Head
 
 HEADS = "tasks.heads"
-OFFERS = (
-    Objective,
-    DensePrediction,
-    Head,
-    Dataset,
-    Analysis,
-)  # a room's file has one of these kinds
+OFFERS = (Objective, DensePrediction, Head, Dataset)  # a room's file has one of these kinds
 RECIPES = Path(str(resources.files("sgmim") / "recipes"))
 
 
@@ -200,14 +193,23 @@ def contents(room: str) -> dict[str, Any]:
     modules = (
         import_module(f"sgmim.{room}.{file.name}") for file in iter_modules(package.__path__)
     )
-    offers = ((module.__name__.rpartition(".")[2], _offer(module)) for module in modules)
+    kinds = _kinds(room)
+    offers = ((module.__name__.rpartition(".")[2], _offer(module, kinds)) for module in modules)
     return {name: offer for name, offer in offers if offer is not None}
 
 
-def _offer(module: Any) -> Any:
+def _kinds(room: str) -> tuple[type, ...]:
+    if room == "analysis":  # which takes what draws along: nobody else is to wait for that
+        from sgmim.analysis.base import Analysis
+
+        return (Analysis,)
+    return OFFERS
+
+
+def _offer(module: Any, kinds: tuple[type, ...]) -> Any:
     for value in vars(module).values():
         is_own = getattr(value, "__module__", None) == module.__name__
-        if is_own and inspect.isclass(value) and issubclass(value, OFFERS) and value not in OFFERS:
+        if is_own and inspect.isclass(value) and issubclass(value, kinds) and value not in kinds:
             return value
     maker = getattr(module, "maker", None)
     return maker if getattr(maker, "__module__", None) == module.__name__ else None
@@ -286,17 +288,3 @@ def named_head(arguments: Sequence[str], task: str) -> str:
         if option == "--head.name":
             said = value if equals else after
     return str(said)
-
-
-def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Options of all levels as one dictionary, a.b.c -> value. Of a mapping that says nothing but
-    its name, as a map that guides with all its options left out, the name is there too."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if not isinstance(value, Mapping):
-            found[f"{above}{name}"] = value
-            continue
-        if value and all(each is None for each in value.values()):
-            found[f"{above}{name}"] = {}
-        found |= flat(value, f"{above}{name}.")
-    return found

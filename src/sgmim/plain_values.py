@@ -1,6 +1,6 @@
 """Recipes and options from anybody: plain values, nothing that is imported, run or blown up."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,20 @@ def names_class(value: Any) -> bool:
     except (yaml.YAMLError, ValueError):
         return False
     return not isinstance(inside, str) and names_class(inside)
+
+
+def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Options of all levels as one dictionary, a.b.c -> value. Of a mapping that says nothing but
+    its name, as a map that guides with all its options left out, the name is there too."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        if not isinstance(value, Mapping):
+            found[f"{above}{name}"] = value
+            continue
+        if value and all(each is None for each in value.values()):
+            found[f"{above}{name}"] = {}
+        found |= flat(value, f"{above}{name}.")
+    return found
 
 
 def _size(tree: Any, known: dict[int, int]) -> int:

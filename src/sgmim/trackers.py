@@ -21,7 +21,7 @@ from PIL import Image
 from sgmim.errors import ConfigurationError, unknown
 from sgmim.files import write_text
 from sgmim.log import Row
-from sgmim.options import flat
+from sgmim.plain_values import flat
 
 IDENTITIES = "trackers.json"  # in the folder of a run: what each tracker calls it
 PROJECT = "sgmim"

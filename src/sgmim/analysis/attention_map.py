@@ -21,8 +21,7 @@ from torch import Tensor
 from sgmim.analysis import figure
 from sgmim.analysis.base import Analysis, Findings, Row, Subject
 from sgmim.data.geometry import unnormalize
-from sgmim.encoders import Encoder
-from sgmim.encoders.attention import Attention, attention
+from sgmim.encoders.attention import Attention, of_block
 from sgmim.errors import ConfigurationError
 from sgmim.objective import Batch
 from sgmim.protocols import by
@@ -110,21 +109,6 @@ class AttentionMap(Analysis):
         if not 1 <= self.head <= count:
             raise ConfigurationError(f"there are heads 1 to {count}, no head {self.head}")
         return paid[:, self.head - 1]
-
-
-def of_block(
-    encoder: Encoder, image: Float[Tensor, "b c H W"], block: int | None = None
-) -> Attention:
-    """Of one block, counted from 1; of the last if it is not told.
-
-    Raises:
-        ConfigurationError: there is no such block.
-    """
-    count = len(encoder.blocks)
-    place = count if block is None else block
-    if not 1 <= place <= count:
-        raise ConfigurationError(f"{encoder.name} has blocks 1 to {count}, no block {place}")
-    return next(of for number, of in enumerate(attention(encoder, image), 1) if number == place)
 
 
 def cell_at(point: tuple[float, float], of: Attention) -> int:

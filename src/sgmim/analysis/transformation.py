@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sgmim.analysis import figure, planes
-from sgmim.analysis.attention_map import of_block
 from sgmim.analysis.base import Analysis, Findings, Row, Subject
 from sgmim.analysis.planes import Belonging
 from sgmim.encoders import Encoder
+from sgmim.encoders.attention import of_block
 from sgmim.objective import Batch
 
 PANELS = {"one image": 1, "two images": 2, "all images": None}  # and how many images each shows

@@ -18,7 +18,7 @@ from sgmim.ema import MovingAverage
 from sgmim.errors import ConfigurationError, DataError, FileError, listed
 from sgmim.files import sweep, write_whole
 from sgmim.objective import Objective
-from sgmim.options import flat
+from sgmim.plain_values import flat
 
 Content = dict[str, Any]
 

@@ -11,17 +11,16 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from time import perf_counter
 
-from sgmim.chains import Chain, Runner
+from sgmim.chains import SMALL, Chain, Runner
+from sgmim.confidence import told as spread
 from sgmim.files import write_text
 from sgmim.options import Parser
 from sgmim.reports import page
 from sgmim.runs import OBJECTIVE
 
-# for a ViT this small, timm's fused attention is slower on a CPU than its own
-SMALL = {"TIMM_FUSED_ATTN": "0", "CUDA_VISIBLE_DEVICES": ""}
 SHOWN = ("abs_rel", "rmse", "delta1")  # of fine-tuning
 HEADS = {  # of the table
     "abs_rel": "AbsRel (less is better)",
@@ -178,11 +177,6 @@ def main(arguments: Sequence[str]) -> None:
 
 def scores_of(run: Path) -> dict[str, float]:
     return json.loads((run / "scores.json").read_text())["scores"]
-
-
-def spread(values: list[float]) -> str:
-    """Mean and deviation over seeds."""
-    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def told(arms: dict[str, Arm], results: Results) -> str:

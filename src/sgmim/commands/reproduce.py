@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sgmim import costs
-from sgmim.chains import Runner
+from sgmim.chains import SMALL, Runner
 from sgmim.errors import FileError
 from sgmim.files import write_text
 from sgmim.options import Parser
@@ -24,8 +24,6 @@ from sgmim.reproduction import Reproduction, cost
 from sgmim.tables import Scale, read_table, tables
 
 COSTS = "cost"  # the step that columns of time and memory say they are of
-# what a small network on a CPU is quickest with: timm's own attention, and no GPU
-TINY = {"TIMM_FUSED_ATTN": "0", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -66,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     check(asked)
     alone = config.scale != "tiny"  # a GPU is one chain's
     runner = Runner(
-        config.parallel or int(alone), shlex.split(config.launcher), {} if alone else TINY
+        config.parallel or int(alone), shlex.split(config.launcher), {} if alone else SMALL
     )
     for chain in runner.run(asked.chains()):
         print(f"done: {chain.name}", flush=True)
@@ -127,9 +125,9 @@ def measured(asked: Reproduction) -> dict[str, dict[str, float]]:
     }
 
 
-def write(asked: Reproduction, costs: dict[str, dict[str, float]]) -> str:
+def write(asked: Reproduction, measured: dict[str, dict[str, float]]) -> str:
     """Write what there is so far: JSON, Markdown, a page; returns the table for a terminal."""
-    made = paper_table.gathered(asked, costs)
+    made = paper_table.gathered(asked, measured)
     write_text(path(asked, "json"), json.dumps(made.record(), indent=2) + "\n")
     write_text(path(asked, "md"), made.markdown())
     write_text(path(asked, "html"), made.page())

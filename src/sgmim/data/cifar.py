@@ -10,6 +10,7 @@ classes.json                           beside packed ones: the names of the clas
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -34,10 +35,6 @@ class Cifar(Classified):
     Args:
         root: the folder with the files, or the one in which their archive was unpacked.
         split: "train" or "test", which are packed as "val", too.
-        classes: their names.
-        binary: the files of the binary version, by split.
-        unpacked: the folder that the archive makes.
-        labels: of a picture in the binary version, of which the last is the class.
 
     Raises:
         ConfigurationError: there is no such split.
@@ -47,28 +44,24 @@ class Cifar(Classified):
 
     splits = ("train", "test")
     license = "none is stated; everybody uses it for research"
+    known_classes: ClassVar[tuple[str, ...]]  # their names
+    binary: ClassVar[Mapping[str, tuple[str, ...]]]  # files of the binary version, by split
+    unpacked: ClassVar[str]  # the folder that its archive makes
+    labels_each: ClassVar[int]  # of a picture in it, of which the last is the class
 
-    def __init__(
-        self,
-        root: Path,
-        split: str,
-        *,
-        classes: Sequence[str],
-        binary: Mapping[str, tuple[str, ...]],
-        unpacked: str,
-        labels: int,
-    ):
+    def __init__(self, root: Path, split: str = "train"):
         self.check_split(split)
         folder = Folder(root)
-        above = "" if folder.has(binary["test"][0]) else f"{unpacked}/"
-        places = [root / above / name for name in binary[split] if folder.has(above + name)]
+        above = "" if folder.has(self.binary["test"][0]) else f"{self.unpacked}/"
+        places = [root / above / name for name in self.binary[split] if folder.has(above + name)]
         packed = [root / name for name in _packed(folder, split)]
         if not places and not packed:
             raise DataError(
-                f"there is neither {listed(list(binary[split]))} in {root}, nor {split}*.npz; "
+                f"there is neither {listed(list(self.binary[split]))} in {root}, nor {split}*.npz; "
                 f"{self.title} is to be had from {self.origin}"
             )
-        self.pictures = Binary(places, labels) if places else Packed(packed[0])
+        self.pictures = Binary(places, self.labels_each) if places else Packed(packed[0])
+        classes: Sequence[str] = self.known_classes
         if not places and folder.has("classes.json"):
             with named(root / "classes.json"):
                 classes = json.loads((root / "classes.json").read_text(encoding="utf-8"))

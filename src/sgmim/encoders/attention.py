@@ -82,6 +82,21 @@ def attention(encoder: Encoder, image: Float[Tensor, "b c H W"]) -> Iterator[Att
         yield told(encoder, block, calls[-1], image, tokens)
 
 
+def of_block(
+    encoder: Encoder, image: Float[Tensor, "b c H W"], block: int | None = None
+) -> Attention:
+    """Of one block, counted from 1; of the last if it is not told.
+
+    Raises:
+        ConfigurationError: there is no such block.
+    """
+    count = len(encoder.blocks)
+    place = count if block is None else block
+    if not 1 <= place <= count:
+        raise ConfigurationError(f"{encoder.name} has blocks 1 to {count}, no block {place}")
+    return next(of for number, of in enumerate(attention(encoder, image), 1) if number == place)
+
+
 @contextmanager
 def recorded(module: nn.Module) -> Iterator[list[Call]]:
     """The calls of a module while this lasts."""

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from jaxtyping import Float
 
-from sgmim.options import flat
+from sgmim.plain_values import flat
 
 ENVIRONMENT = "environment.json"
 LOG = "log.jsonl"

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sgmim.errors import ConfigurationError, DataError
+from sgmim.errors import DataError
 from sgmim.objective import Batch
+from sgmim.tasks.class_names import class_names
 
 METRICS = ("top1", "top5", "macc")
 SEVERAL = 5  # the most likely classes, of which one is to be the true one
@@ -30,13 +31,7 @@ class ClassificationMeter:
 
     def __init__(self, *, classes: int, names: Sequence[str] = ()):
         """Raises ConfigurationError where there are not as many names as classes, nor none."""
-        if names and len(names) != classes:
-            raise ConfigurationError(
-                f"the data has {len(names)} classes ({names[0]} to {names[-1]}), and the model "
-                f"tells {classes} apart: give --task.classes {len(names)}"
-            )
-        self.classes = classes
-        self.names = tuple(names) or tuple(f"class {number}" for number in range(classes))
+        self.classes, self.names = classes, class_names(classes, names)
         self.totals = torch.zeros(3 * classes, dtype=torch.int64)
 
     def update(self, prediction: Float[Tensor, "b k"], batch: Batch) -> None:

@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from sgmim.errors import ConfigurationError, DataError
+from sgmim.errors import DataError
 from sgmim.objective import Batch
+from sgmim.tasks.class_names import class_names
 
 METRICS = ("miou", "acc", "macc")
 
@@ -33,13 +34,7 @@ class SegmentationMeter:
 
     def __init__(self, *, classes: int, names: Sequence[str] = ()):
         """Raises ConfigurationError where there are not as many names as classes, nor none."""
-        if names and len(names) != classes:
-            raise ConfigurationError(
-                f"the data has {len(names)} classes ({names[0]} to {names[-1]}), and the model "
-                f"tells {classes} apart: give --task.classes {len(names)}"
-            )
-        self.classes = classes
-        self.names = tuple(names) or tuple(f"class {number}" for number in range(classes))
+        self.classes, self.names = classes, class_names(classes, names)
         # a count for each pair of true and predicted class, then the images with labels and without
         self.totals = torch.zeros(classes * classes + 2, dtype=torch.int64)
 

@@ -7,8 +7,6 @@ https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf.
     train.npz, test.npz                                         packed (data/cifar.py)
 """
 
-from pathlib import Path
-
 from sgmim.data.cifar import Cifar
 
 CLASSES = (
@@ -30,8 +28,4 @@ class Cifar10(Cifar):
 
     title, benchmark = "CIFAR-10", "cifar10"
     origin = "cs.toronto.edu/~kriz/cifar.html: the binary version, cifar-10-binary.tar.gz (162 MB)"
-
-    def __init__(self, root: Path, split: str = "train"):
-        super().__init__(
-            root, split, classes=CLASSES, binary=BINARY, unpacked="cifar-10-batches-bin", labels=1
-        )
+    known_classes, binary, unpacked, labels_each = CLASSES, BINARY, "cifar-10-batches-bin", 1

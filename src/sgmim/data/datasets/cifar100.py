@@ -7,8 +7,6 @@ https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf.
     train.npz, test.npz                     packed (data/cifar.py)
 """
 
-from pathlib import Path
-
 from sgmim.data.cifar import Cifar
 
 CLASSES = (
@@ -38,8 +36,4 @@ class Cifar100(Cifar):
 
     title, benchmark = "CIFAR-100", "cifar100"
     origin = "cs.toronto.edu/~kriz/cifar.html: the binary version, cifar-100-binary.tar.gz (161 MB)"
-
-    def __init__(self, root: Path, split: str = "train"):
-        super().__init__(
-            root, split, classes=CLASSES, binary=BINARY, unpacked="cifar-100-binary", labels=2
-        )
+    known_classes, binary, unpacked, labels_each = CLASSES, BINARY, "cifar-100-binary", 2

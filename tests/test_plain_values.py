@@ -1,6 +1,6 @@
 """Options are compared line by line."""
 
-from sgmim.options import flat
+from sgmim.plain_values import flat
 
 
 def test_options_of_all_levels_have_one_name_each():
