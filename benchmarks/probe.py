@@ -63,8 +63,8 @@ def neighbors(bank: int, queries: int, device: str, rounds: int) -> list[Row]:
     one, other = (F.normalize(each.features) for each in (known, asked))
 
     def ours() -> Any:
-        found = vote(known, asked.features, 10, HOW)[20].argmax(dim=1)
-        return found.cpu()
+        found = [votes[20].argmax(dim=1) for _, votes in vote(known, asked.features, 10, HOW)]
+        return torch.cat(found).cpu()
 
     def scikit() -> Any:
         model = KNeighborsClassifier(20, weights=votes, algorithm="brute")

@@ -26,7 +26,7 @@ def rows(count: int, *, every: int = 10, start: int = 0):
             "step": step, "time": BEGAN + number + 1, "loss": image + depth, "image": image,
             "depth": depth, "grad_norm": 0.5 + dice.random(), "lr": 1e-3 / (1 + number),
             "images_per_second": 180 + 10 * dice.random(), "waiting": 0.1 * dice.random(),
-            "replaced": 0,
+            "replaced": 0, "memory": 1.5 + 0.5 * (step > 20),
         }  # fmt: skip
 
 

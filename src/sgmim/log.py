@@ -9,17 +9,22 @@ from time import perf_counter, time
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sgmim import distributed, training
+from sgmim import distributed, memory, training
 from sgmim.data.batches import Batches
 from sgmim.errors import FileError
 from sgmim.files import write_bytes
 from sgmim.plan import Plan
 
 Row = dict[str, float | int]  # a line of the log
+# what of it is said in words of its own, or not at all, where lines are shown as they come
+ASIDE = (
+    "step", "time", "loss", "lr", "grad_norm", "images_per_second", "waiting", "replaced", "memory",
+)  # fmt: skip
 
 
 class Log:
-    """Lines of log.jsonl: losses, rate, images a second, share of the time spent waiting."""
+    """Lines of log.jsonl: losses, rate, images a second, share of the time spent waiting, and the
+    memory (GiB) that the main process has held at most since it began."""
 
     def __init__(self, folder: Path, plan: Plan, batches: Batches, start: int = 0):
         self.path, self.plan, self.batches = folder / "log.jsonl", plan, batches
@@ -37,6 +42,7 @@ class Log:
             "images_per_second": (done - self.done) * self.plan.batch / (now - self.last),
             "waiting": (waited - self.waited) / (now - self.last),
             "replaced": len(self.batches.replaced),
+            "memory": round(memory.peak(self.batches.device), 3),
         }
         self.last, self.waited, self.done = now, waited, done
         if distributed.is_main():
@@ -79,8 +85,7 @@ def progress(total: int, start: int) -> Iterator[Callable[[int, Row], None]]:
 
 
 def _told(row: Row) -> str:
-    unsaid = ("step", "time", "loss", "lr", "grad_norm", "images_per_second", "waiting", "replaced")
-    parts = [f"{name} {value:.4f}" for name, value in row.items() if name not in unsaid]
+    parts = [f"{name} {value:.4f}" for name, value in row.items() if name not in ASIDE]
     broken = f", {row['replaced']:.0f} broken" if row["replaced"] else ""
     return (
         f"{', '.join(parts)}, rate {row['lr']:.2e}, {row['images_per_second']:.0f} images/s, "

@@ -1,13 +1,16 @@
-"""How much memory a training step takes, told before it is taken."""
+"""How much memory training takes: told before it is taken, and what it came to."""
 
 import copy
+import resource
+import sys
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from sgmim.objective import Batch, Objective
 
-MIB = 2**20
+MIB, GIB = 2**20, 2**30
 
 
 def activations(objective: Objective, batch: Batch) -> int:
@@ -49,6 +52,15 @@ def told(objective: Objective, each: int, images: int, shards: int = 1) -> str:
         f"about {total / MIB:,.0f} MiB a process: {fixed / MIB:,.0f} for weights, gradients and "
         f"the optimizer, {each / MIB:,.1f} an image for activations in fp32 (about half in bf16)"
     )
+
+
+def peak(device: torch.device) -> float:
+    """GiB that this process has held at most since it began: of a GPU's memory in tensors, or of
+    the machine's, with all libraries, where it computes on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIB
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes that getrusage counts in
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / GIB
 
 
 def _storage(tensor: Tensor) -> int:

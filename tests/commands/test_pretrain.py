@@ -79,11 +79,13 @@ def test_the_log_says_how_every_step_went(done, method):
     rows = log(done)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     parts = {"image"} if method == "simmim" else {"image", "depth"}
-    others = {"step", "time", "loss", "grad_norm", "lr", "images_per_second", "waiting", "replaced"}
+    told = {"step", "time", "loss", "grad_norm", "lr"}
+    others = told | {"images_per_second", "waiting", "replaced", "memory"}
     for row in rows:
         assert set(row) == parts | others
         assert row["loss"] == pytest.approx(sum(row[part] for part in parts))
         assert row["images_per_second"] > 0 and 0 <= row["waiting"] <= 1 and row["replaced"] == 0
+        assert 0.1 < row["memory"] < 100
 
 
 def test_speed_is_measured_over_the_steps_since_the_line_before(tmp_path, monkeypatch):

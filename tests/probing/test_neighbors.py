@@ -29,10 +29,16 @@ def oracle(bank, query, classes, k, temperature, without=None):
     return votes
 
 
+def voted(*asked, **how):
+    """By number of neighbors, the votes of all queries."""
+    parts = [votes for _, votes in vote(*asked, **how)]
+    return {k: torch.cat([votes[k] for votes in parts]) for k in parts[0]}
+
+
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
 def test_votes_are_those_of_brute_force(temperature):
     bank, queries = noise(60), noise(9, seed=1).features
-    found = vote(bank, queries, 5, Neighbors(k=(4, 20), temperature=temperature))
+    found = voted(bank, queries, 5, Neighbors(k=(4, 20), temperature=temperature))
     for k, votes in found.items():
         expected = [oracle(bank, query, 5, k, temperature) for query in queries]
         torch.testing.assert_close(votes, torch.tensor(expected), rtol=1e-4, atol=1e-4)
@@ -40,7 +46,7 @@ def test_votes_are_those_of_brute_force(temperature):
 
 def test_an_image_that_is_left_out_is_asked_of_all_others():
     bank, how = noise(30), Neighbors(k=(7,), temperature=0.5)
-    votes = vote(bank, bank.features, 5, how, leave_out=True)[7]
+    votes = voted(bank, bank.features, 5, how, leave_out=True)[7]
     for number, query in enumerate(bank.features):
         expected = torch.tensor(oracle(bank, query, 5, 7, 0.5, without=number))
         torch.testing.assert_close(votes[number], expected, rtol=1e-4, atol=1e-4)
@@ -52,7 +58,7 @@ def test_leaving_out_is_right_in_every_chunk():
     (with_own,) = how.outcomes(bank, bank, 5)
     (without,) = how.outcomes(bank, None, 5)
     assert with_own["scores"]["top1"] == 1.0
-    last = vote(bank, bank.features, 5, how, leave_out=True)[1][CHUNK:].argmax(dim=1)
+    last = voted(bank, bank.features, 5, how, leave_out=True)[1][CHUNK:].argmax(dim=1)
     assert without["scores"]["top1"] < 0.4
     assert (last == bank.labels[CHUNK:]).float().mean() < 0.6
 
@@ -60,7 +66,7 @@ def test_leaving_out_is_right_in_every_chunk():
 def test_the_length_of_a_feature_plays_no_part():
     bank, queries = noise(40), noise(6, seed=1).features
     longer = Labeled(bank.features * torch.rand(40, 1).add(0.1), bank.labels)
-    one, other = (vote(b, queries, 5, Neighbors(k=(9,)))[9] for b in (bank, longer))
+    one, other = (voted(b, queries, 5, Neighbors(k=(9,)))[9] for b in (bank, longer))
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 

@@ -11,7 +11,7 @@ from sgmim.data.processes import cores
 from sgmim.doctor.machine import Finding, free_shared_memory
 from sgmim.doctor.patient import Patient
 from sgmim.errors import DataError
-from sgmim.reports.environment import GIB
+from sgmim.memory import GIB
 from sgmim.reports.history import History
 
 MEASURED = 3.0  # seconds of reading images

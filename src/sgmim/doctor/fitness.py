@@ -14,7 +14,7 @@ from sgmim.doctor.feeding import data
 from sgmim.doctor.machine import Finding
 from sgmim.doctor.patient import Patient
 from sgmim.errors import DataError
-from sgmim.reports.environment import GIB
+from sgmim.memory import GIB
 
 MIB = 2**20
 WRITTEN = 64 * MIB  # to measure a disk by

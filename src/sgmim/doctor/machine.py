@@ -15,8 +15,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from sgmim.data.processes import cores
+from sgmim.memory import GIB
 from sgmim.precision import faster_in_bf16
-from sgmim.reports.environment import GIB, gpu, installed, processor, threads
+from sgmim.reports.environment import gpu, installed, processor, threads
 
 FILES = 4096  # open files that a process with loading processes is well off with
 OLDEST_GPU = (7, 0)  # of compute capability, that torch's present builds and tensor cores ask for

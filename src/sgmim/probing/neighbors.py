@@ -5,6 +5,7 @@ C): cosine similarity, votes exp(similarity / 0.07). No training: the labeled fe
 whole classifier.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sgmim.errors import ConfigurationError
-from sgmim.probing.accuracy import accuracies
 from sgmim.probing.labeled import Labeled
+from sgmim.tasks.classification_metrics import ClassificationMeter
 
 CHUNK = 512  # queries at once
 
@@ -49,8 +50,11 @@ class Neighbors:
         asked = test or train
         there = len(train) - (test is None)
         how = replace(self, k=tuple(k for k in self.k if k <= there))
-        votes = vote(train, asked.features, classes, how, leave_out=test is None)
-        found = {k: accuracies(said, asked.labels) for k, said in votes.items()}
+        meters = {k: ClassificationMeter(classes=classes) for k in how.k}
+        for which, votes in vote(train, asked.features, classes, how, leave_out=test is None):
+            for k, meter in meters.items():
+                meter.update(votes[k], {"label": asked.labels[which]})
+        found = {k: meter.results() for k, meter in meters.items()}
         by_k = {str(k): scores["top1"] for k, scores in sorted(found.items())}
         return [{"scores": found[how.k[0]], "by_k": by_k}]
 
@@ -69,8 +73,8 @@ def vote(
     how: Neighbors,
     *,
     leave_out: bool = False,
-) -> dict[int, Float[Tensor, "n classes"]]:
-    """The votes for every class, by number of neighbors.
+) -> Iterator[tuple[slice, dict[int, Float[Tensor, "m classes"]]]]:
+    """The votes for every class, by number of neighbors: a few queries at a time, and which.
 
     Args:
         bank: labeled features.
@@ -81,13 +85,12 @@ def vote(
     """
     dtype = torch.float16 if queries.is_cuda else torch.float32
     known, asked = (F.normalize(each).to(dtype) for each in (bank.features, queries))
-    votes = {k: queries.new_zeros(len(queries), classes) for k in how.k}
     for start in range(0, len(asked), CHUNK):
-        similarity = asked[start : start + CHUNK] @ known.T  # (chunk, bank)
+        which = slice(start, min(start + CHUNK, len(asked)))
+        similarity = asked[which] @ known.T  # (m, bank)
         if leave_out:
             similarity.diagonal(start).fill_(-torch.inf)
         nearest, rows = similarity.topk(max(how.k), dim=1)  # in falling order
         weights, labels = (nearest.float() / how.temperature).exp(), bank.labels[rows]
-        for k, said in votes.items():
-            said[start : start + CHUNK].scatter_add_(1, labels[:, :k], weights[:, :k])
-    return votes
+        none = weights.new_zeros(len(weights), classes)
+        yield which, {k: none.scatter_add(1, labels[:, :k], weights[:, :k]) for k in how.k}

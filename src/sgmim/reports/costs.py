@@ -17,7 +17,6 @@ from sgmim.reports.lineage import Link
 from sgmim.reports.report import duration
 from sgmim.runs import OBJECTIVE
 
-MEMORY = "memory"  # GiB at most, in the log of a run that knows
 HEADS = (
     "arm", "runs", "steps", "images seen", "start to end", "stepping", "images/s", "encoder",
     "with its heads", "device",
@@ -35,7 +34,7 @@ class Cost:
     encoder: int  # parameters that are handed over
     objective: int  # parameters that are trained, or kept, in all
     device: str
-    memory: float
+    memory: float  # GiB that its main process held at most
 
 
 def cost_of(run: History) -> Cost:
@@ -43,7 +42,6 @@ def cost_of(run: History) -> Cost:
     batch = float(run.config.get("training.batch") or np.nan)
     told = starts[-1].get("environment", {}) if starts else {}
     known = status.began is not None and status.heard is not None
-    memory = run[MEMORY]
     return Cost(
         steps=status.step,
         images=status.step * batch,
@@ -52,7 +50,7 @@ def cost_of(run: History) -> Cost:
         encoder=parameters(run.folder / ENCODER),
         objective=parameters(run.folder / OBJECTIVE),
         device=str(told.get("device", "")),
-        memory=float(np.nanmax(memory)) if np.isfinite(memory).any() else np.nan,
+        memory=run.memory,
     )
 
 

@@ -10,9 +10,9 @@ import torch
 
 import sgmim
 from sgmim.data.processes import cores
+from sgmim.memory import GIB
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "Pillow")
-GIB = 2**30
 
 
 def environment(device: torch.device, processes: int = 1) -> dict[str, str]:

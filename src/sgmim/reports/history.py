@@ -73,8 +73,14 @@ class History:
     def quantities(self) -> list[str]:
         """What there is to draw over steps, the losses first; a part that is the sum but once."""
         losses = self.losses[:1] if len(self.losses) == 2 else self.losses
-        others = self.columns.keys() - {"step", "time", *self.losses}
+        others = self.columns.keys() - {"step", "time", "memory", *self.losses}
         return losses + [name for name in self.columns if name in others]
+
+    @property
+    def memory(self) -> float:
+        """GiB that it held at most (log.py); NaN if its log does not know."""
+        held = self["memory"]
+        return float(np.nanmax(held)) if np.isfinite(held).any() else np.nan
 
     @property
     def last(self) -> dict[str, float]:

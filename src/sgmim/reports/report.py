@@ -140,6 +140,8 @@ def _facts(run: History, status: Status) -> list[tuple[str, str]]:
         found.append(("last written", page.moment(status.heard, ago=True)))
     if status.resumed:
         found.append(("resumed at", escape("step " + ", ".join(f"{s:,}" for s in status.resumed))))
+    if np.isfinite(run.memory):
+        found.append(("memory", f"{run.memory:.2f} GiB at most"))
     told = newest.get("environment", {})
     return found + [(name, escape(str(value))) for name, value in told.items()]
 
