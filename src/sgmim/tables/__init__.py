@@ -46,6 +46,8 @@ class Row:
 
     label: for people.
     published: by column, as the paper prints it.
+    words: of its own, by the name that stands for them in braces, in the scales' steps and words:
+        of {{model}} with "model: vit" comes {vit}, a word of the scale.
     options: added to its pre-training, at every scale.
     arm: the name that its runs go by, where it is not the row's: rows of several tables may be one.
     steps: commands that take the place of the scale's, by scale; none where a step is left out.
@@ -55,6 +57,7 @@ class Row:
 
     label: str
     published: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     arm: str = ""
     steps: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
@@ -78,7 +81,7 @@ class Setting:
 
     steps: the words after 'sgmim' of each step; {pretrain} is the folder of an earlier step,
         {seed} the seed, {labels} the seed of the labeled scenes, any other name in braces one of
-        `words` or a folder that the user has (FOLDERS).
+        the words, or a folder that the user has (FOLDERS).
     words: that several steps share, by the name that stands for them in braces.
     seeds: how many, unless others are asked for.
     differs: what is not as in the paper, in words.
@@ -169,9 +172,9 @@ def _setting(told: dict[str, Any]) -> Setting:
 
 def steps_of(row: Row, setting: Setting, scale: str) -> dict[str, str]:
     """The steps of a row, with the words of each."""
-    own = row.steps.get(scale, {})
+    own, words = row.steps.get(scale, {}), {**setting.words, **row.words}
     told = {step: own.get(step, command) for step, command in setting.steps.items()}
-    return {step: _spelled(each, setting.words) for step, each in told.items() if each}
+    return {step: _spelled(each, words) for step, each in told.items() if each}
 
 
 def _spelled(command: str, words: Mapping[str, str]) -> str:
