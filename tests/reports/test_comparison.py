@@ -68,6 +68,7 @@ def test_only_what_beats_all_others_is_marked(two):
 
 def test_a_chain_is_whole_though_only_its_end_is_given(two):
     html, said, _ = page_of(*two)
+    assert "memory at most" in said and "2.0 GiB" in said
     assert "3 arms, 10 runs" in said and "sgmim → depth" in said
     assert html.count("<figcaption>sgmim, seed 0, step 60") == 1
 

@@ -65,7 +65,14 @@ def test_it_asks_for_nothing_outside_of_it(run):
 def test_it_tells_how_the_run_stands(run):
     write_starts(run, start(), start(step=150), start(step=300, ended=1.8e9, reason="disk <full>"))
     said = Read(page_of(run)).text
-    for words in ("stoppeddisk <full>", "step 400 of 1,000", "step 150, 300", "2.12.1", "cpu"):
+    for words in (
+        "stoppeddisk <full>",
+        "step 400 of 1,000",
+        "step 150, 300",
+        "2.12.1",
+        "cpu",
+        "2.00 GiB",
+    ):
         assert words in said
     assert "sgmim pretrain --recipe" in said and "lr: 0.001" in said
     assert page_of(run).count("<title>resumed at step") == 2 * len([*EVERY, "waiting for data"])
