@@ -1,5 +1,6 @@
 """What a step of a method takes: time, work and memory, of several beside each other."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sgmim import training
 from sgmim.assembly import Run, prepare
+from sgmim.layers import take_attention_apart
 from sgmim.objective import Batch
 
 ROUNDS = 7  # in which each takes its turn, so that all see the same weather
@@ -32,10 +34,10 @@ class Cost:
     bytes: int
 
 
-def measure(asked: Mapping[str, Sequence[str]]) -> dict[str, Cost]:
+def measure(asked: Mapping[str, Sequence[str]], device: str = "auto") -> dict[str, Cost]:
     """The cost of pre-trainings, by name: the words after 'sgmim pretrain' of each, which are
     trained for a few steps on scenes and write nothing."""
-    runs = {name: _prepared(words) for name, words in asked.items()}
+    runs = {name: _prepared([*words, f"--device={device}"]) for name, words in asked.items()}
     batches = {name: next(iter(run.batches(0))) for name, run in runs.items()}
     work = {name: _work(run, batches[name]) for name, run in runs.items()}
     steppers = {name: _steps(run, batches[name]) for name, run in runs.items()}
@@ -66,8 +68,10 @@ def _prepared(words: Sequence[str]) -> Run:
 
 
 def _work(run: Run, batch: Batch) -> float:
+    model = copy.deepcopy(run.objective)
+    take_attention_apart(model)  # the counter does not know what is fused on a CPU
     with FlopCounterMode(display=False) as counter:
-        torch.stack(list(run.objective(batch).values())).sum().backward()
+        torch.stack(list(model(batch).values())).sum().backward()
     return counter.get_total_flops() / len(batch["image"]) / 1e9
 
 

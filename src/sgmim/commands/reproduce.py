@@ -112,7 +112,8 @@ def measured(asked: Reproduction) -> dict[str, dict[str, float]]:
             for name in asked.rows
             for commands in [list(asked.chain(name, 0).commands.values())]
         }
-        found = {name: asdict(each) for name, each in costs.measure(words).items()}
+        device = "cpu" if asked.scale == "tiny" else "auto"  # where its runs are
+        found = {name: asdict(each) for name, each in costs.measure(words, device).items()}
         write_text(file, json.dumps(found, indent=2) + "\n")
     found = json.loads(file.read_text(encoding="utf-8"))
     first = next(iter(found.values()))
